@@ -1,0 +1,83 @@
+package store
+
+import (
+	"context"
+	"iter"
+
+	"bigbrotr/internal/core/nostr"
+)
+
+// Seq numbers events in the order in which the archive took them.
+type Seq int64
+
+// Stored is an archived event.
+type Stored struct {
+	Seq       Seq
+	FirstSeen int64
+	Event     nostr.Event
+}
+
+// Seen is an archived event that a relay delivered again.
+type Seen struct {
+	Seq       Seq
+	CreatedAt int64
+}
+
+// Rejected is something a relay or a file gave that cannot be archived.
+type Rejected struct {
+	Reason string // one of a closed list of words, see package archive
+	Raw    []byte // cut to MaxRejected bytes
+}
+
+// MaxRejected is how much of a rejected row is kept.
+const MaxRejected = 16 << 10
+
+// Batch is what one page of a relay, or one slice of a file, brings. It is
+// saved as a whole or not at all.
+type Batch struct {
+	Relay    RelayID // zero for an import: no sightings are written
+	SeenAt   int64
+	Events   []nostr.Event // ids and signatures already checked
+	Known    []Seen        // archived before, delivered by Relay now
+	Rejected []Rejected    // go to quarantine, at most MaxQuarantine a relay
+	Claims   []Coverage    // what Events and Known prove; merged into the map
+	Holes    []Hole        // replace earlier holes of the same place and kind
+	Healed   []Interval    // holes of Filter that lie inside are closed
+	Filter   FilterID      // whose Healed
+}
+
+// MaxQuarantine is how many rejected rows are kept of one relay; more are
+// counted only.
+const MaxQuarantine = 1000
+
+// Saved says what became of a batch.
+type Saved struct {
+	New     int // archived for the first time
+	Known   int // of Batch.Events, archived before after all
+	Refused int // ephemeral, or of an author or id with a tombstone
+}
+
+// Archive takes events and gives them back in its own order.
+type Archive interface {
+	// Known returns the number of each archived event of refs, and zero for
+	// the others, in the order of refs.
+	Known(ctx context.Context, refs []nostr.Ref) ([]Seq, error)
+	// SaveBatch writes events, sightings, quarantine, claims and holes in one
+	// transaction that is durable on return. Saving a batch twice equals once.
+	// New events are numbered in the order of Batch.Events. Ephemeral kinds are
+	// not stored. A vanish request (kind 62 for ALL_RELAYS) deletes what it
+	// names and keeps it out. A row the backend cannot hold goes to quarantine
+	// and never fails the batch.
+	SaveBatch(ctx context.Context, batch Batch) (Saved, error)
+	// ScanEvents yields the events after a position that match the filter, in
+	// the archive's order, each with the position behind it. Filter.Limit
+	// bounds the number. It pages inside and holds no transaction while the
+	// caller works.
+	ScanEvents(ctx context.Context, after Cursor, filter nostr.Filter) iter.Seq2[Scanned, error]
+}
+
+// Scanned is an event of a scan and the position behind it.
+type Scanned struct {
+	Stored
+	Cursor Cursor
+}

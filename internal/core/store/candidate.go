@@ -1,0 +1,58 @@
+package store
+
+import (
+	"context"
+
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/hints"
+	"bigbrotr/internal/core/relay"
+)
+
+// Mention is one place where a relay URL was seen.
+type Mention struct {
+	URL    relay.URL
+	Class  hints.Class
+	Author nostr.PubKey // zero when no event names the URL, as for a seed
+	At     int64
+}
+
+// Candidate is a URL that somebody mentioned and nobody has proved.
+type Candidate struct {
+	URL             relay.URL
+	FirstSeen       int64
+	Attempts        int
+	NextDue         int64
+	LastCause       dial.Cause  // empty before the first attempt
+	Class           hints.Class // the strongest class that mentions it
+	DistinctAuthors int         // estimated
+}
+
+// Verdict is what the validator found of a candidate.
+type Verdict struct {
+	URL     relay.URL
+	At      int64
+	Valid   bool       // promotes the candidate to a relay
+	Cause   dial.Cause // why not
+	NextDue int64      // when to try again; ignored when Valid
+}
+
+// Candidates is the way of a URL from a mention to a relay.
+type Candidates interface {
+	// AddMentions records the mentions and makes a candidate of each URL that is
+	// neither a candidate nor a relay yet; a new candidate is due at once.
+	// It returns how many candidates are new. Adding a mention again only
+	// raises its count.
+	AddMentions(ctx context.Context, mentions []Mention) (int, error)
+	// SaveFindings is AddMentions together with the reader's position, in one
+	// transaction.
+	SaveFindings(ctx context.Context, reader string, position Cursor, mentions []Mention) (int, error)
+	// Position returns where a reader of new events stands; empty at first.
+	Position(ctx context.Context, reader string) (Cursor, error)
+	// DueCandidates leases at most due.Limit candidates whose time has come,
+	// strongest class and most distinct authors first, then the longest due.
+	DueCandidates(ctx context.Context, due Due) ([]Candidate, error)
+	// SaveVerdicts promotes the valid ones, counts and reschedules the others,
+	// and frees their leases, in one transaction. Idempotent for valid ones.
+	SaveVerdicts(ctx context.Context, verdicts []Verdict) error
+}

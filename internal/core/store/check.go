@@ -1,0 +1,63 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+
+	"bigbrotr/internal/core/dial"
+)
+
+// DocumentID is the SHA-256 of a document's bytes.
+type DocumentID [32]byte
+
+// Document is a content-addressed text: equal texts are one row.
+type Document struct {
+	Type string // "nip11"
+	Data []byte // canonical JSON
+}
+
+// ID returns the SHA-256 of the data.
+func (d Document) ID() DocumentID { return sha256.Sum256(d.Data) }
+
+// Check is the result of one probe of one relay.
+type Check struct {
+	At       int64
+	Probe    string // "open", "read", "nip11"
+	OK       bool
+	Cause    dial.Cause
+	Values   map[string]float64 // numbers, by name; durations in milliseconds
+	Detail   string             // a bounded remark, e.g. an HTTP status; untrusted text
+	Document *Document          // nil when the probe brings none
+}
+
+// Outcome is what the monitor saves of one relay: results, the state they lead
+// to and when to look again, in one transaction.
+type Outcome struct {
+	Relay    RelayID
+	At       int64
+	Checks   []Check
+	State    State
+	Cause    dial.Cause // why it is not up
+	LastUp   int64
+	Failures int // checks failed in a row, this one included
+	Next     Next
+}
+
+// Outage is a stretch of time in which a relay was not up.
+type Outage struct {
+	From  int64
+	To    int64 // 0 while it lasts
+	Cause dial.Cause
+}
+
+// Checks keeps what the monitor found.
+type Checks interface {
+	// SaveOutcomes writes results and documents, opens an outage when the state
+	// leaves up, closes it when it returns, and reschedules. One transaction.
+	SaveOutcomes(ctx context.Context, outcomes []Outcome) error
+	// LatestChecks returns the newest result of every probe of a relay, with
+	// documents, by probe name.
+	LatestChecks(ctx context.Context, relay RelayID) ([]Check, error)
+	// Outages returns the newest outages of a relay, newest first.
+	Outages(ctx context.Context, relay RelayID, limit int) ([]Outage, error)
+}

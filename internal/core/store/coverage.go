@@ -1,0 +1,108 @@
+package store
+
+import (
+	"context"
+
+	"bigbrotr/internal/core/nostr"
+)
+
+// FilterID numbers a filter whose coverage is recorded.
+type FilterID int32
+
+// Interval is a closed interval of created_at.
+type Interval struct{ Lo, Hi int64 }
+
+// Level is how well a claim is proved.
+type Level int8
+
+// The levels of proof.
+const (
+	LevelUnknown     Level = 0
+	LevelWalked      Level = 1 // a walk whose every page ended with EOSE
+	LevelAsserted    Level = 2 // the relay said "finish" (NIP-67)
+	LevelCounted     Level = 3 // an exact COUNT agreed in the same session
+	LevelFingerprint Level = 4 // negentropy found no difference (NIP-77)
+)
+
+// Coverage claims that every event of the filter that the relay showed at AsOf
+// with created_at in the interval is archived or listed as a hole.
+type Coverage struct {
+	Relay  RelayID
+	Filter FilterID
+	Interval
+	Level  Level
+	AsOf   int64
+	Method string // how it was proved, one word
+	N      int64  // events the proof saw
+}
+
+// HoleReason says in one word why something known to exist is not held.
+type HoleReason string
+
+// The reasons of a hole.
+const (
+	HoleOverflow HoleReason = "overflow" // more events of one kind in one second than the relay gives
+	HoleAuth     HoleReason = "auth"     // shown only after authentication
+	HolePolicy   HoleReason = "policy"   // the relay refuses the filter
+	HoleInvalid  HoleReason = "invalid"  // events whose id or signature is wrong
+	HoleOversize HoleReason = "oversize" // events larger than we read
+	HoleUnpaged  HoleReason = "unpaged"  // the relay ignores the bounds of a page
+)
+
+// Hole is a place of which we know that something is there, or may be, that we
+// could not get.
+type Hole struct {
+	Relay  RelayID
+	Filter FilterID
+	Interval
+	Kind    nostr.Kind // AnyKind when not about one kind
+	Reason  HoleReason
+	Count   int64 // events missing, -1 when unknown
+	SeenAt  int64
+	NextTry int64
+}
+
+// AnyKind stands in a hole that is not about one kind.
+const AnyKind nostr.Kind = -1
+
+// PageOrder is the order in which a relay answers.
+type PageOrder string
+
+// The orders of a page.
+const (
+	OrderUnknown  PageOrder = ""
+	OrderNewest   PageOrder = "newest"
+	OrderOldest   PageOrder = "oldest"
+	OrderUnsorted PageOrder = "unsorted"
+)
+
+// Calibration is what the synchronizer has learned of how a relay answers.
+type Calibration struct {
+	Relay          RelayID
+	At             int64
+	Limit          int // the limit we may ask; 0 when not learned
+	LargestPage    int // the most events it ever gave in a page
+	Order          PageOrder
+	PostFiltering  bool // filters after limiting: short pages prove nothing
+	ExclusiveUntil bool
+	IgnoresUntil   bool
+	Counts         bool // answers COUNT
+	OpenRefused    bool // refuses filters without authors, ids or kinds
+}
+
+// Coverages is the map of what is proved to be held. Claims and holes come
+// into it with the events that justify them, by Archive.SaveBatch.
+type Coverages interface {
+	// FilterID returns the number of a filter, the same for the same filter.
+	FilterID(ctx context.Context, filter nostr.Filter) (FilterID, error)
+	// Coverage returns the disjoint claims of a relay and filter by ascending
+	// time.
+	Coverage(ctx context.Context, relay RelayID, filter FilterID) ([]Coverage, error)
+	// Holes returns the open holes of a relay and filter by ascending time.
+	Holes(ctx context.Context, relay RelayID, filter FilterID) ([]Hole, error)
+	// Calibration returns what is known of a relay; the zero value with the
+	// relay's id when nothing is.
+	Calibration(ctx context.Context, relay RelayID) (Calibration, error)
+	// SaveCalibration replaces it.
+	SaveCalibration(ctx context.Context, c Calibration) error
+}

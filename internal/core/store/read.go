@@ -1,0 +1,124 @@
+package store
+
+import (
+	"context"
+
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/relay"
+)
+
+// EventQuery asks for archived events, newest first, ties by lowest id.
+type EventQuery struct {
+	Filter nostr.Filter // Limit is ignored
+	After  Cursor       // the position of the previous page's last event
+	Limit  int          // 1 to 1000
+	// Public leaves out what strangers must not be served: private kinds (4,
+	// 1059 and friends), expired events and those their authors deleted.
+	Public bool
+	Now    int64 // for expiry
+}
+
+// Carried is a relay that carries an event.
+type Carried struct {
+	URL    relay.URL
+	SeenAt int64
+}
+
+// EventReader answers questions about events.
+type EventReader interface {
+	// Events returns a page and the cursor behind it, empty at the end.
+	Events(ctx context.Context, q EventQuery) ([]Stored, Cursor, error)
+	// EventRelays returns the relays that delivered an event, first first;
+	// ErrNotFound when the event is not archived.
+	EventRelays(ctx context.Context, id nostr.ID) ([]Carried, error)
+}
+
+// RelayQuery asks for relays by ascending URL.
+type RelayQuery struct {
+	Network relay.Network // empty: all
+	State   State         // empty: all
+	After   string        // the URL of the previous page's last relay
+	Limit   int           // 1 to 1000
+}
+
+// RelaySummary is a relay with what is known about it.
+type RelaySummary struct {
+	Relay
+	Name      string  // of its NIP-11 document; untrusted text
+	Software  string  // of its NIP-11 document; untrusted text
+	OpenMS    float64 // newest successful open; 0 when never
+	ReadMS    float64
+	CheckedAt int64
+	Events    int64 // sightings
+	Lo, Hi    int64 // the lowest and highest second covered; both 0 when none
+	Level     Level // the lowest level between Lo and Hi
+	Gaps      int   // uncovered stretches between Lo and Hi
+	Holes     int
+	AsOf      int64 // the oldest as-of of its claims
+	MaxLimit  int   // the largest page it ever gave
+	SyncDue   int64
+	CheckDue  int64
+}
+
+// RelayReader answers questions about relays.
+type RelayReader interface {
+	// RelaySummaries returns a page by ascending URL.
+	RelaySummaries(ctx context.Context, q RelayQuery) ([]RelaySummary, error)
+	// RelayCoverage returns the claims and holes of a relay over all filters.
+	RelayCoverage(ctx context.Context, id RelayID) ([]Coverage, []Hole, error)
+}
+
+// LevelTotal sums the claims of one level.
+type LevelTotal struct {
+	Level   Level
+	Relays  int64
+	Seconds int64
+}
+
+// RelayTotal counts relays of one network and state.
+type RelayTotal struct {
+	Network relay.Network
+	State   State
+	Relays  int64
+}
+
+// Totals are the figures of the whole archive.
+type Totals struct {
+	Relays     []RelayTotal
+	Candidates int64
+	Events     int64
+	Sightings  int64
+	Authors    int64 // estimated
+	Oldest     int64 // first and last created_at within the plausible window
+	Newest     int64 // (2020-11-01 to now + 1 day); 0 when there is none
+	Levels     []LevelTotal
+	Holes      int64
+	HoleEvents int64 // known to be missing
+	Rejected   int64
+	LagMedian  int64 // seconds since the top of coverage, over covered relays
+	LagMax     int64
+	Bytes      int64 // of the database on disk
+}
+
+// KindTotal counts the events of a kind.
+type KindTotal struct {
+	Kind    nostr.Kind
+	Events  int64
+	Authors int64 // estimated
+}
+
+// DayTotal counts the events of a UTC day.
+type DayTotal struct {
+	Day     int64 // created_at divided by 86,400
+	Events  int64
+	Authors int64 // estimated
+}
+
+// StatsReader answers questions about the whole, from the sums.
+type StatsReader interface {
+	Totals(ctx context.Context, now int64) (Totals, error)
+	// Kinds returns the most frequent kinds, most first.
+	Kinds(ctx context.Context, limit int) ([]KindTotal, error)
+	// Days returns the days from lo to hi (days, inclusive) that have events.
+	Days(ctx context.Context, lo, hi int64) ([]DayTotal, error)
+}
