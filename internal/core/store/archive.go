@@ -57,7 +57,7 @@ type Saved struct {
 	Refused int // ephemeral, or of an author or id with a tombstone
 }
 
-// Archive takes events and gives them back in its own order.
+// Archive takes events.
 type Archive interface {
 	// Known returns the number of each archived event of refs, and zero for
 	// the others, in the order of refs.
@@ -69,6 +69,10 @@ type Archive interface {
 	// names and keeps it out. A row the backend cannot hold goes to quarantine
 	// and never fails the batch.
 	SaveBatch(ctx context.Context, batch Batch) (Saved, error)
+}
+
+// EventScanner reads the archive in its own order.
+type EventScanner interface {
 	// ScanEvents yields the events after a position that match the filter, in
 	// the archive's order, each with the position behind it. Filter.Limit
 	// bounds the number. It pages inside and holds no transaction while the

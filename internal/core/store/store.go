@@ -58,6 +58,7 @@ type Store interface {
 	Candidates
 	Schedule
 	Archive
+	EventScanner
 	Coverages
 	Checks
 	Rollups

@@ -1,0 +1,162 @@
+// Package initializer owns the first step of an installation: it brings the
+// store's schema to this version, checks it, and hands the seed relays to the
+// validator as candidates. It proves no relay itself.
+package initializer
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"bigbrotr/internal/core/config"
+	"bigbrotr/internal/core/nostr/hints"
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/store"
+)
+
+// builtin is a list of public relays; its head says where it is from.
+//
+//go:embed seed_relays.tsv
+var builtin []byte
+
+// maxSeeds bounds a seed file, in bytes: the longest list known is 0.3 MiB.
+const maxSeeds = 16 << 20
+
+// reader is the name under which the store remembers which seeds were read.
+const reader = "initializer"
+
+// Config is what an operator may choose.
+type Config struct {
+	// Seeds is a file of relay URLs, one or more a line, that replaces the
+	// built-in list; lines that begin with # are comments. Empty means the
+	// built-in list.
+	Seeds string `yaml:"seeds"`
+}
+
+// DefaultConfig returns the values of a key that is not set.
+func DefaultConfig() Config { return Config{} }
+
+// Validate reports a seed file that cannot be read.
+func (c Config) Validate(check *config.Check) {
+	if c.Seeds == "" {
+		return
+	}
+	if _, err := readSeeds(c.Seeds); err != nil {
+		check.Add("seeds", err.Error(), "name a readable file or leave it empty for the built-in list")
+	}
+}
+
+// Store is what the initializer needs of the archive.
+type Store interface {
+	store.Schema
+	Position(ctx context.Context, reader string) (store.Cursor, error)
+	SaveFindings(ctx context.Context, reader string, position store.Cursor, mentions []store.Mention) (int, error)
+}
+
+// Service is the initializer.
+type Service struct {
+	cfg   Config
+	store Store
+	rules relay.Rules
+	log   *slog.Logger
+}
+
+// New returns an initializer that accepts seeds by the given rules.
+func New(cfg Config, st Store, rules relay.Rules, log *slog.Logger) *Service {
+	return &Service{cfg: cfg, store: st, rules: rules, log: log}
+}
+
+// Cycle migrates and verifies the schema and adds the seeds that the store has
+// not had yet. Running it again changes nothing.
+func (s *Service) Cycle(ctx context.Context) error {
+	steps, err := s.store.Migrate(ctx)
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if err := s.store.VerifySchema(ctx); err != nil {
+		return fmt.Errorf("verify schema: %w", err)
+	}
+	added, refused, err := s.seed(ctx)
+	if err != nil {
+		return err
+	}
+	s.log.InfoContext(ctx, "initialised", "migrations", len(steps), "seeds_added", added, "seed_lines_refused", refused)
+	return nil
+}
+
+func (s *Service) seed(ctx context.Context) (added, refused int, err error) {
+	text := builtin
+	if s.cfg.Seeds != "" {
+		if text, err = readSeeds(s.cfg.Seeds); err != nil {
+			return 0, 0, fmt.Errorf("read seeds %s: %w", s.cfg.Seeds, err)
+		}
+	}
+	// The hash stands for the list: an unchanged list is not counted as a
+	// mention again at each start.
+	sum := sha256.Sum256(text)
+	list := store.Cursor(hex.EncodeToString(sum[:]))
+	have, err := s.store.Position(ctx, reader)
+	if err != nil || have == list {
+		return 0, 0, err
+	}
+	urls, refused := parseSeeds(text, s.rules)
+	now := time.Now().Unix()
+	mentions := make([]store.Mention, len(urls))
+	for i, url := range urls {
+		mentions[i] = store.Mention{URL: url, Class: hints.Seed, At: now}
+	}
+	added, err = s.store.SaveFindings(ctx, reader, list, mentions)
+	if err != nil {
+		return 0, 0, fmt.Errorf("save seeds: %w", err)
+	}
+	return added, refused, nil
+}
+
+// parseSeeds returns the URLs of a list in its order, each once, and the number
+// of lines that hold none.
+func parseSeeds(text []byte, rules relay.Rules) (urls []relay.URL, refused int) {
+	seen := map[relay.URL]bool{}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Buffer(nil, maxSeeds)
+	for lines.Scan() {
+		line := bytes.TrimSpace(lines.Bytes())
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		found := rules.ParseList(string(line))
+		if len(found) == 0 {
+			refused++
+		}
+		for _, url := range found {
+			if !seen[url] {
+				seen[url] = true
+				urls = append(urls, url)
+			}
+		}
+	}
+	return urls, refused
+}
+
+var errLarge = errors.New("larger than 16 MiB")
+
+func readSeeds(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSeeds+1))
+	if err == nil && len(text) > maxSeeds {
+		err = errLarge
+	}
+	return text, err
+}
