@@ -1,0 +1,88 @@
+package dial
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+
+	"bigbrotr/internal/core/relay"
+)
+
+// MaxRedirects is how many redirects an HTTP client follows.
+const MaxRedirects = 5
+
+// maxHeaderBytes bounds the headers of an HTTP answer.
+const maxHeaderBytes = 64 << 10
+
+var (
+	errRedirects = &Error{Cause: CauseHTTP, Phase: PhaseHandshake, Err: errors.New("too many redirects")}
+	errScheme    = &Error{Cause: CauseHTTP, Phase: PhaseHandshake, Err: errors.New("redirect to another scheme")}
+)
+
+// HTTPClient returns a client for documents that belong to a relay, such as
+// its NIP-11 document. Every connection, after each redirect too, passes the
+// same guard, budgets and proxies as Dial. The client keeps no connection and
+// has no timeout or body limit of its own: the caller's context bounds the
+// time, and the caller reads through an io.LimitReader.
+func (d *Dialer) HTTPClient(u relay.URL) *http.Client {
+	circuit := circuit(u)
+	dial := func(ctx context.Context, addr string, secure bool) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		return d.open(ctx, target{
+			network: networkOf(host), host: host, port: port, secure: secure, circuit: circuit,
+		})
+	}
+	return &http.Client{
+		Transport: agent{d.UserAgent(), &http.Transport{
+			DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+				return dial(ctx, addr, false)
+			},
+			DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+				return dial(ctx, addr, true)
+			},
+			DisableKeepAlives:      true,
+			MaxResponseHeaderBytes: maxHeaderBytes,
+		}},
+		CheckRedirect: func(req *http.Request, via []*http.Request) error {
+			if len(via) > MaxRedirects {
+				return errRedirects
+			}
+			if s := req.URL.Scheme; s != "http" && s != "https" {
+				return errScheme
+			}
+			return nil
+		},
+	}
+}
+
+// networkOf reads the network off a host name, for redirects, which may lead
+// anywhere.
+func networkOf(host string) relay.Network {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	switch {
+	case strings.HasSuffix(host, ".onion"):
+		return relay.Tor
+	case strings.HasSuffix(host, ".i2p"):
+		return relay.I2P
+	case strings.HasSuffix(host, ".loki"):
+		return relay.Loki
+	}
+	return relay.Clearnet
+}
+
+// agent names us in every request.
+type agent struct {
+	name string
+	next http.RoundTripper
+}
+
+func (a agent) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("User-Agent", a.name)
+	return a.next.RoundTrip(r)
+}
