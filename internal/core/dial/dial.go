@@ -121,6 +121,7 @@ type Dialer struct {
 	budget  *budget
 	roots   *tls.Config
 	lookup  func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	connect func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // New returns a dialer for a valid configuration.
@@ -133,8 +134,18 @@ func New(cfg Config) *Dialer {
 		budget: newBudget(cfg),
 		// WebSocket and NIP-11 are HTTP/1.1; a server must not choose another.
 		roots:  &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}},
-		lookup: net.DefaultResolver.LookupNetIP,
+		lookup:  net.DefaultResolver.LookupNetIP,
+		connect: (&net.Dialer{Timeout: cfg.ConnectTimeout.Std()}).DialContext,
 	}
+}
+
+// Over returns a dialer with budgets of its own that opens its connections by
+// connect, which gets an address with its port, instead of TCP: a simulated
+// network, for tests.
+func (d *Dialer) Over(connect func(ctx context.Context, network, addr string) (net.Conn, error)) *Dialer {
+	other := New(d.cfg)
+	other.connect = connect
+	return other
 }
 
 // UserAgent is the text that tells operators who asks.
@@ -178,7 +189,7 @@ type target struct {
 func (t target) String() string { return net.JoinHostPort(t.host, t.port) }
 
 func (d *Dialer) open(ctx context.Context, t target) (*Conn, error) {
-	c, err := d.connect(ctx, t)
+	c, err := d.reach(ctx, t)
 	if err != nil || !t.secure {
 		return c, err
 	}
@@ -212,7 +223,7 @@ func fail(ctx context.Context, phase Phase, t target, trace Trace, err error) er
 	return e
 }
 
-func (d *Dialer) connect(ctx context.Context, t target) (*Conn, error) {
+func (d *Dialer) reach(ctx context.Context, t target) (*Conn, error) {
 	if t.network != relay.Clearnet {
 		return d.connectProxy(ctx, t)
 	}
@@ -363,10 +374,9 @@ func (d *Dialer) attempt(ctx context.Context, addr netip.AddrPort) attempt {
 		a.err = busy(ctx, addr.String(), a.err)
 		return a
 	}
-	dialer := net.Dialer{Timeout: d.cfg.ConnectTimeout.Std()}
 	begin = time.Now()
 	// The checked address itself, not a name: nothing is resolved again.
-	a.conn, a.err = dialer.DialContext(ctx, "tcp", addr.String())
+	a.conn, a.err = d.connect(ctx, "tcp", addr.String())
 	a.took = time.Since(begin)
 	if a.err != nil {
 		a.lease.release()

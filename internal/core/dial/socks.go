@@ -73,7 +73,7 @@ func (d *Dialer) connectProxy(ctx context.Context, t target) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.OverlayTimeout.Std())
 	defer cancel()
 	begin = time.Now()
-	conn, err := (&net.Dialer{Timeout: d.cfg.ConnectTimeout.Std()}).DialContext(ctx, "tcp", proxy)
+	conn, err := d.connect(ctx, "tcp", proxy)
 	if err != nil {
 		l.release()
 		return nil, fail(ctx, PhaseConnect, t, trace, &Error{
