@@ -1,0 +1,108 @@
+package nip19
+
+import "strings"
+
+// The 32 characters of BIP-173, by value.
+const charset = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+
+// charValue gives a character's value, or -1.
+var charValue = func() (t [256]int8) {
+	for i := range t {
+		t[i] = -1
+	}
+	for i := range len(charset) {
+		t[charset[i]] = int8(i)
+	}
+	return t
+}()
+
+const checksumLength = 6
+
+// polymod runs the BIP-173 checksum on by one 5-bit value.
+func polymod(sum uint32, v byte) uint32 {
+	top := sum >> 25
+	sum = sum&0x1ffffff<<5 ^ uint32(v)
+	for i, g := range [5]uint32{0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3} {
+		if top>>i&1 == 1 {
+			sum ^= g
+		}
+	}
+	return sum
+}
+
+// polymodPrefix runs it over a human-readable part.
+func polymodPrefix(prefix string) uint32 {
+	sum := uint32(1)
+	for i := range len(prefix) {
+		sum = polymod(sum, prefix[i]>>5)
+	}
+	sum = polymod(sum, 0)
+	for i := range len(prefix) {
+		sum = polymod(sum, prefix[i]&31)
+	}
+	return sum
+}
+
+// decodeBech32 returns the bytes behind the data part of a lower-case text,
+// whose length BIP-173 would limit to 90 characters and NIP-19 does not.
+func decodeBech32(prefix, data string) ([]byte, error) {
+	if len(data) < checksumLength {
+		return nil, ErrChecksum
+	}
+	out := make([]byte, 0, len(data)*5/8)
+	sum := polymodPrefix(prefix)
+	var acc, bits uint32
+	for i := range len(data) {
+		v := charValue[data[i]]
+		if v < 0 {
+			return nil, ErrCharacter
+		}
+		sum = polymod(sum, byte(v))
+		if i >= len(data)-checksumLength {
+			continue
+		}
+		acc = acc<<5 | uint32(v)
+		if bits += 5; bits >= 8 {
+			bits -= 8
+			out = append(out, byte(acc>>bits))
+		}
+	}
+	if sum != 1 {
+		return nil, ErrChecksum
+	}
+	if bits >= 5 || acc&(1<<bits-1) != 0 {
+		return nil, ErrPadding
+	}
+	return out, nil
+}
+
+func encodeBech32(prefix string, data []byte) string {
+	var b strings.Builder
+	b.Grow(len(prefix) + 1 + (len(data)*8+4)/5 + checksumLength)
+	b.WriteString(prefix)
+	b.WriteByte('1')
+	sum := polymodPrefix(prefix)
+	put := func(v byte) {
+		sum = polymod(sum, v)
+		b.WriteByte(charset[v])
+	}
+	var acc, bits uint32
+	for _, c := range data {
+		acc = acc<<8 | uint32(c)
+		for bits += 8; bits >= 5; {
+			bits -= 5
+			put(byte(acc >> bits & 31))
+		}
+	}
+	if bits > 0 {
+		put(byte(acc << (5 - bits) & 31))
+	}
+	for range checksumLength {
+		sum = polymod(sum, 0)
+	}
+	sum ^= 1
+	for i := range checksumLength {
+		b.WriteByte(charset[sum>>(5*(5-i))&31])
+	}
+	return b.String()
+}
