@@ -1,0 +1,274 @@
+package simnet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/relay"
+)
+
+// Relay is one scripted relay. What it holds and how it behaves can change
+// while it serves.
+type Relay struct {
+	url       relay.URL
+	addr      string
+	seed      uint64
+	book      book
+	behaviour atomic.Pointer[Behaviour]
+	counters  counters
+
+	mu      sync.Mutex
+	running *server // nil while stopped
+	talks   map[*conversation]bool
+}
+
+// counters are the totals behind Stats.
+type counters struct {
+	accepted, handshakes, requests, answered atomic.Int64
+	counts, closes, infos                    atomic.Int64
+	events, frames, bytes, refused           atomic.Int64
+	open, maxOpen                            atomic.Int64
+}
+
+// Stats are totals over the life of a relay.
+type Stats struct {
+	Connections int64 // TCP connections made
+	Sessions    int64 // WebSocket handshakes asked for
+	Open        int64 // sessions that stand now
+	MaxOpen     int64 // most sessions at once
+	Requests    int64 // REQs received
+	Counts      int64 // COUNTs received
+	Closes      int64 // CLOSEs received
+	Infos       int64 // NIP-11 requests
+	Refused     int64 // REQs and COUNTs refused
+	Events      int64 // EVENT messages sent, forged and repeated ones too
+	Frames      int64 // messages sent
+	Bytes       int64 // sent on all connections, as compressed
+}
+
+// URL is where the relay stands.
+func (r *Relay) URL() relay.URL { return r.url }
+
+// Stats returns the totals.
+func (r *Relay) Stats() Stats {
+	c := &r.counters
+	return Stats{
+		Connections: c.accepted.Load(), Sessions: c.handshakes.Load(),
+		Open: c.open.Load(), MaxOpen: c.maxOpen.Load(),
+		Requests: c.requests.Load(), Counts: c.counts.Load(), Closes: c.closes.Load(),
+		Infos: c.infos.Load(), Refused: c.refused.Load(),
+		Events: c.events.Load(), Frames: c.frames.Load(), Bytes: c.bytes.Load(),
+	}
+}
+
+// Behaviour returns how the relay answers now.
+func (r *Relay) Behaviour() Behaviour { return *r.behaviour.Load() }
+
+// SetBehaviour changes how the relay answers from the next request on. The
+// occasions of faults are counted on.
+func (r *Relay) SetBehaviour(b Behaviour) { r.behaviour.Store(&b) }
+
+// Add takes events in and hands them to open subscriptions. Events that the
+// relay holds already, and ephemeral ones, are left out.
+func (r *Relay) Add(events ...*Event) {
+	at := int64(0) // before anybody asked: part of every claim
+	if r.counters.requests.Load() > 0 {
+		at = time.Now().Unix()
+	}
+	fresh := r.book.add(events, at)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.talks {
+		c.offer(fresh)
+	}
+}
+
+// Remove drops events and returns how many the relay held.
+func (r *Relay) Remove(ids ...nostr.ID) int { return r.book.remove(ids) }
+
+// Len is how many events the relay holds, shown or not.
+func (r *Relay) Len() int { return r.book.len() }
+
+// Visible returns what a patient client that does not authenticate can get of
+// a filter by REQs, however often and narrowly it has to ask: newest first,
+// without events that are not valid. Limits do not count.
+func (r *Relay) Visible(filter nostr.Filter) []*Event {
+	rows := r.visible(&filter)
+	out := make([]*Event, len(rows))
+	for i, e := range rows {
+		out[i] = e.Event
+	}
+	return out
+}
+
+func (r *Relay) visible(filter *nostr.Filter) []entry {
+	be := r.behaviour.Load()
+	if be.mute() {
+		return nil
+	}
+	w := boundsOf(filter, &Behaviour{})
+	return r.book.pick(filter, w, -1, NewestFirst, func(e *Event) bool { return e.Valid && be.shows(e) })
+}
+
+// server is the time between Start and Stop.
+type server struct {
+	http   *http.Server
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // the accept loop and every connection
+}
+
+// Start serves again at the relay's address after Stop.
+func (r *Relay) Start() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running != nil {
+		return nil
+	}
+	ln, err := net.Listen("tcp", r.addr)
+	if err != nil {
+		return fmt.Errorf("start relay: %w", err)
+	}
+	r.serve(ln)
+	return nil
+}
+
+// serve takes connections from ln. r.mu is held, or nobody knows r yet.
+func (r *Relay) serve(ln net.Listener) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &server{cancel: cancel}
+	s.http = &http.Server{
+		Handler:           r,
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          log.New(io.Discard, "", 0), // what clients do wrong is theirs
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, wireKey{}, c)
+		},
+	}
+	r.running = s
+	s.wg.Go(func() {
+		// It ends with ErrServerClosed, or because the listener failed: then
+		// the relay is as good as gone.
+		_ = s.http.Serve(&listener{Listener: ln, relay: r, server: s})
+	})
+}
+
+// Stop closes the relay's connections and address, as a relay that goes down,
+// and waits until nothing of it runs.
+func (r *Relay) Stop() {
+	r.mu.Lock()
+	s := r.running
+	r.running = nil
+	r.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.cancel()
+	_ = s.http.Close()
+	s.wg.Wait()
+}
+
+type wireKey struct{}
+
+// listener makes a wire of every connection, or resets it.
+type listener struct {
+	net.Listener
+	relay  *Relay
+	server *server
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		tcp, ok := c.(*net.TCPConn)
+		if !ok {
+			return nil, errors.Join(errors.New("not a TCP connection"), c.Close())
+		}
+		n := l.relay.counters.accepted.Add(1)
+		l.server.wg.Add(1)
+		w := &wire{TCPConn: tcp, sent: &l.relay.counters.bytes, closed: l.server.wg.Done}
+		if be := l.relay.behaviour.Load(); len(be.struck(l.relay.seed, n, func(w What) bool { return w == Refuse })) > 0 {
+			w.reset()
+			continue
+		}
+		return w, nil
+	}
+}
+
+// ServeHTTP answers on the relay's URL: WebSocket, NIP-11, or a word to people.
+func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	switch {
+	case strings.EqualFold(req.Header.Get("Upgrade"), "websocket"):
+		r.serveSession(w, req)
+	case strings.Contains(req.Header.Get("Accept"), "application/nostr+json"):
+		r.counters.infos.Add(1)
+		r.serveInfo(w)
+	default:
+		fmt.Fprintln(w, "A simulated Nostr relay.") //nolint:errcheck // the reader has left
+	}
+}
+
+func (r *Relay) serveInfo(w http.ResponseWriter) {
+	be := r.behaviour.Load()
+	info := be.Info
+	if info == nil {
+		info = &Info{Body: truthfulInfo(be)}
+	}
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Headers", "*")
+	h.Set("Access-Control-Allow-Methods", "GET, OPTIONS")
+	h.Set("Content-Type", "application/nostr+json")
+	if info.ContentType != "" {
+		h.Set("Content-Type", info.ContentType)
+	}
+	if info.Location != "" {
+		h.Set("Location", info.Location)
+	}
+	if info.Status != 0 {
+		w.WriteHeader(info.Status)
+	}
+	fmt.Fprint(w, info.Body) //nolint:errcheck // the reader has left
+}
+
+// truthfulInfo is the document of a relay that knows itself.
+func truthfulInfo(be *Behaviour) string {
+	nips := []int{1, 11, 42}
+	if be.Count == CountExact || be.Count == CountApproximate {
+		nips = append(nips, 45)
+	}
+	if be.Hints {
+		nips = append(nips, 67)
+	}
+	limitation := map[string]any{"auth_required": be.Auth, "payment_required": false}
+	for name, n := range map[string]int{"max_limit": be.Cap, "default_limit": be.DefaultLimit, "max_subscriptions": be.MaxSubs} {
+		if n > 0 {
+			limitation[name] = n
+		}
+	}
+	doc, err := json.Marshal(map[string]any{
+		"name":           "simnet",
+		"description":    "A simulated relay.",
+		"software":       "bigbrotr/simnet",
+		"supported_nips": nips,
+		"limitation":     limitation,
+	})
+	if err != nil {
+		panic(fmt.Sprintf("simnet: own NIP-11 document: %v", err)) // plain values always encode
+	}
+	return string(doc)
+}
