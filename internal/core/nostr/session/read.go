@@ -222,7 +222,7 @@ func (s *Session) answer(q *request, m *nostr.Message, size int) bool {
 		s.clock.answered.Store(after)
 		s.clock.visiting.Store(false)
 		if err != nil {
-			if !errors.Is(err, Stop) {
+			if !errors.Is(err, ErrStop) {
 				q.err = err
 			}
 			s.finish(q, Terminal{Kind: Stopped})

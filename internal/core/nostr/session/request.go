@@ -54,10 +54,10 @@ func (s *Session) finish(r *request, t Terminal) {
 // answer to visit, one at a time and in order, while Req waits. The bytes are
 // what the relay sent, of any shape between braces, and valid only during the
 // call. While visit runs nothing is read, so a slow visit slows the relay down;
-// it must not call the session. When visit returns Stop the request ends early.
+// it must not call the session. When visit returns ErrStop the request ends early.
 //
 // The error is nil whatever the relay does. It is the context's when that
-// ended first, ErrClosed after Close, or what visit returned other than Stop;
+// ended first, ErrClosed after Close, or what visit returned other than ErrStop;
 // the page is filled as far as it came.
 func (s *Session) Req(ctx context.Context, f nostr.Filter, visit func(raw []byte) error) (Page, error) {
 	if visit == nil {
@@ -89,7 +89,12 @@ func (s *Session) run(ctx context.Context, visit func([]byte) error, message fun
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := &request{visit: visit, done: make(chan struct{}), poke: make(chan struct{}, 1)}
+	r := &request{
+		visit: visit, done: make(chan struct{}), poke: make(chan struct{}, 1),
+		begin: s.clock.now(), visits: s.clock.visits.Load(),
+	}
+	r.page.SentAt = time.Now()
+	before, _ := s.conn.Wire()
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -104,9 +109,6 @@ func (s *Session) run(ctx context.Context, visit func([]byte) error, message fun
 	s.active[r.sub] = r
 	s.mu.Unlock()
 
-	before, _ := s.conn.Wire()
-	r.page.SentAt = time.Now()
-	r.begin, r.visits = s.clock.now(), s.clock.visits.Load()
 	s.stats.requests.Add(1)
 	s.send(func(dst []byte) []byte { return message(dst, r.sub) })
 	err := s.await(ctx, r)

@@ -82,8 +82,8 @@ const (
 // ErrClosed is returned for a request on a session that we have closed.
 var ErrClosed = errors.New("session is closed")
 
-// Stop, returned by a visit, ends the request early without an error.
-var Stop = errors.New("stop")
+// ErrStop, returned by a visit, ends the request early without an error.
+var ErrStop = errors.New("stop")
 
 // Session is a connection to one relay. It is safe for concurrent use; the
 // visits of concurrent requests run one after another. A goroutine reads from
