@@ -44,6 +44,8 @@ type Batch struct {
 	Holes    []Hole        // replace earlier holes of the same place and kind
 	Healed   []Interval    // holes of Filter that lie inside are closed
 	Filter   FilterID      // whose Healed
+	// Ephemeral keeps ephemeral kinds too: who imports a file means all of it.
+	Ephemeral bool
 }
 
 // MaxQuarantine is how many rejected rows are kept of one relay; more are
@@ -52,9 +54,11 @@ const MaxQuarantine = 1000
 
 // Saved says what became of a batch.
 type Saved struct {
-	New     int // archived for the first time
-	Known   int // of Batch.Events, archived before after all
-	Refused int // ephemeral, or of an author or id with a tombstone
+	New   int // archived for the first time
+	Known int // of Batch.Events, archived before after all
+	// Refused are those that are not to be kept: ephemeral kinds, and what has
+	// a tombstone. In the order of Batch.Events.
+	Refused []nostr.ID
 }
 
 // Archive takes events.
@@ -65,7 +69,7 @@ type Archive interface {
 	// SaveBatch writes events, sightings, quarantine, claims and holes in one
 	// transaction that is durable on return. Saving a batch twice equals once.
 	// New events are numbered in the order of Batch.Events. Ephemeral kinds are
-	// not stored. A vanish request (kind 62 for ALL_RELAYS) deletes what it
+	// not stored unless the batch says so. A vanish request (kind 62 for ALL_RELAYS) deletes what it
 	// names and keeps it out. A row the backend cannot hold goes to quarantine
 	// and never fails the batch.
 	SaveBatch(ctx context.Context, batch Batch) (Saved, error)

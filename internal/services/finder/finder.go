@@ -13,6 +13,7 @@ import (
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/nostr/hints"
 	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/service"
 	"bigbrotr/internal/core/store"
 )
 
@@ -69,7 +70,7 @@ func (s *Service) Cycle(ctx context.Context) error {
 			return err
 		}
 		events, mentions, candidates = events+n, mentions+m, candidates+c
-		if n < s.cfg.Batch || ctx.Err() != nil {
+		if n < s.cfg.Batch || service.Stopping(ctx) {
 			break
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bigbrotr/internal/core/config"
+	"bigbrotr/internal/core/service"
 	"bigbrotr/internal/core/store"
 )
 
@@ -67,7 +68,7 @@ func (s *Service) Cycle(ctx context.Context) error {
 			return fmt.Errorf("refresh: %w", err)
 		}
 		events, sightings = events+done.Events, sightings+done.Sightings
-		if !done.More || ctx.Err() != nil {
+		if !done.More || service.Stopping(ctx) {
 			break
 		}
 	}

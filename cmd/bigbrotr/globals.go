@@ -1,0 +1,79 @@
+package main
+
+import (
+	"encoding/json"
+	"log/slog"
+
+	"bigbrotr/internal/app"
+	"bigbrotr/internal/core/config"
+	"bigbrotr/internal/core/telemetry"
+)
+
+// Globals are the flags of every command. Each stands for a key of the
+// configuration, over which it wins.
+type Globals struct {
+	File       string `name:"config" placeholder:"FILE" help:"Configuration file (YAML)."`
+	Data       string `placeholder:"DIR" help:"Folder of everything that is written."`
+	Store      string `placeholder:"URL" help:"The archive: sqlite:FILE."`
+	AllowLocal bool   `help:"Permit loopback and private addresses."`
+	LogLevel   string `placeholder:"LEVEL" help:"debug, info, warn or error."`
+	JSON       bool   `name:"json" help:"Print one JSON object per result on stdout and nothing else."`
+
+	terminal terminal
+}
+
+// envConfig names the configuration file where --config does not.
+const envConfig = "BIGBROTR_CONFIG"
+
+// load reads the configuration: flag beats environment beats file beats
+// default.
+func (g *Globals) load(more ...config.Flag) (app.Config, config.Origins, error) {
+	flags := more
+	add := func(name, path, value string) {
+		if value != "" {
+			flags = append(flags, config.Flag{Name: name, Path: path, Value: value})
+		}
+	}
+	add("--data", "data", g.Data)
+	add("--store", "store.url", g.Store)
+	add("--log-level", "log.level", g.LogLevel)
+	if g.AllowLocal {
+		add("--allow-local", "dial.allow_local", "true")
+	}
+	cfg := app.DefaultConfig()
+	origins, err := config.Load(&cfg, config.Sources{
+		File: g.configFile(), Env: g.terminal.env, Reserved: []string{envConfig}, Flags: flags,
+	})
+	return cfg, origins, err
+}
+
+func (g *Globals) configFile() string {
+	if g.File != "" {
+		return g.File
+	}
+	for _, pair := range g.terminal.env {
+		if value, ok := cutEnv(pair, envConfig); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+func cutEnv(pair, name string) (string, bool) {
+	if len(pair) > len(name) && pair[:len(name)] == name && pair[len(name)] == '=' {
+		return pair[len(name)+1:], true
+	}
+	return "", false
+}
+
+// logger logs to stderr: stdout is for results.
+func (g *Globals) logger(cfg app.Config) *slog.Logger {
+	return telemetry.NewLogger(g.terminal.err, cfg.Log)
+}
+
+// print writes one JSON object on a line of its own.
+func (g *Globals) print(v any) error {
+	enc := json.NewEncoder(g.terminal.out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

@@ -1,0 +1,141 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/service"
+	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/core/telemetry"
+	"bigbrotr/internal/services/api"
+)
+
+// App is a set of services over one store. Build makes it without starting
+// anything, Run drives it, Close takes it down.
+type App struct {
+	cfg    Config
+	log    *slog.Logger
+	store  store.Store
+	owner  string
+	init   bool
+	api    *api.Service // nil when not asked for
+	runner *service.Runner
+}
+
+// Build opens the store and builds the named services. A store that only the
+// api reads is opened for reading, so that it may run beside a writer. The
+// error says what to do.
+func Build(ctx context.Context, cfg Config, names []string, log *slog.Logger) (_ *App, err error) {
+	if err := checkNames(names); err != nil {
+		return nil, err
+	}
+	a := &App{
+		cfg: cfg, log: log, owner: newOwner(), init: slices.Contains(names, initializerName),
+		runner: service.NewRunner(cfg.Stop.Grace.Std(), log),
+	}
+	if slices.Equal(names, []string{apiName}) {
+		a.store, err = ReadStore(ctx, cfg, log)
+	} else {
+		a.store, err = OpenStore(ctx, cfg, log)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	reg := telemetry.NewRegistry()
+	loops(a.runner, names, parts{
+		cfg: cfg, store: a.store, dialer: dial.New(cfg.Dial), owner: a.owner, reg: reg, log: log,
+	}, service.NewMetrics(reg))
+	if slices.Contains(names, apiName) {
+		process := api.Process{Ready: a.ready, Metrics: telemetry.Handler(reg), Version: telemetry.ReadBuild().Version}
+		a.api = api.New(cfg.API, a.store, process, log.With("service", apiName))
+		if err := a.api.Listen(ctx); err != nil {
+			return nil, err
+		}
+		a.runner.Add(apiName, a.api)
+	}
+	return a, nil
+}
+
+// Store is the open store.
+func (a *App) Store() store.Store { return a.store }
+
+// Addr is where pages are served; nil without the api.
+func (a *App) Addr() net.Addr {
+	if a.api == nil {
+		return nil
+	}
+	return a.api.Addr()
+}
+
+// Run runs the services until ctx ends, then lets each finish what it has in
+// hand within the grace, and gives back its leases.
+func (a *App) Run(ctx context.Context) error {
+	if a.init {
+		if err := Init(ctx, a.cfg, a.store, a.log.With("service", initializerName)); err != nil {
+			return fmt.Errorf("run %s: %w", initializerName, err)
+		}
+	}
+	err := a.runner.Run(ctx)
+	if errors.Is(err, service.ErrStuck) {
+		return err
+	}
+	free, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, a.store.FreeLeases(free, a.owner))
+}
+
+// Close gives back the port and the store. It is not called after
+// service.ErrStuck: something may still use them.
+func (a *App) Close() error {
+	var err error
+	if a.api != nil {
+		err = a.api.Close()
+	}
+	return errors.Join(err, a.store.Close())
+}
+
+// ready returns nil when no service fails.
+func (a *App) ready() error {
+	var failing []string
+	for _, h := range a.runner.Health() {
+		if h.Failures > 0 {
+			failing = append(failing, fmt.Sprintf("%s has failed %d times in a row", h.Name, h.Failures))
+		}
+	}
+	if len(failing) > 0 {
+		return errors.New(strings.Join(failing, "\n"))
+	}
+	return nil
+}
+
+// newOwner returns a name for leases that no other process has.
+func newOwner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:8])
+}
+
+// RunAndClose runs and then closes, unless something still uses the store.
+func (a *App) RunAndClose(ctx context.Context) error {
+	err := a.Run(ctx)
+	if errors.Is(err, service.ErrStuck) {
+		return err
+	}
+	return errors.Join(err, a.Close())
+}

@@ -1,0 +1,208 @@
+// Package query owns the catalogue of questions that may be asked of the
+// archive, and the shape of their answers, so that REST, pages and commands say
+// the same. Every question is read-only, bounded and paged by keyset. How the
+// answers are found is the store's business, how they are shown the caller's.
+package query
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/store"
+)
+
+// MaxPage is the most rows of one answer.
+const MaxPage = 1000
+
+// ErrLimit is returned for a page size that is not from 1 to MaxPage.
+var ErrLimit = fmt.Errorf("the limit must be from 1 to %d", MaxPage)
+
+// Store is what the catalogue needs of the archive.
+type Store interface {
+	store.EventReader
+	store.RelayReader
+	store.StatsReader
+}
+
+// Catalogue answers questions.
+type Catalogue struct{ store Store }
+
+// New returns a catalogue that reads from st.
+func New(st Store) *Catalogue { return &Catalogue{store: st} }
+
+// Stats are the figures of the whole archive.
+type Stats struct {
+	Relays     Relays          `json:"relays"`
+	Candidates int64           `json:"candidates" doc:"URLs that were mentioned and not proved yet"`
+	Events     int64           `json:"events" doc:"archived events"`
+	Sightings  int64           `json:"sightings" doc:"facts that a relay delivered an event"`
+	Authors    int64           `json:"authors" doc:"distinct authors, estimated"`
+	Oldest     int64           `json:"oldest" doc:"lowest created_at from November 2020 on, Unix seconds; 0 when there is none"`
+	Newest     int64           `json:"newest" doc:"highest created_at up to tomorrow, Unix seconds; 0 when there is none"`
+	Coverage   []LevelCoverage `json:"coverage" doc:"what is proved to be held, by level of proof"`
+	Holes      Holes           `json:"holes"`
+	Lag        Lag             `json:"lag"`
+	Rejected   int64           `json:"rejected" doc:"rows that could not be archived"`
+	StoreBytes int64           `json:"store_bytes" doc:"size of the database on disk"`
+	At         int64           `json:"at" doc:"when this was read, Unix seconds"`
+}
+
+// Relays counts relays.
+type Relays struct {
+	Total     int64                      `json:"total"`
+	ByState   map[store.State]int64      `json:"by_state"`
+	ByNetwork map[relay.Network]int64    `json:"by_network"`
+	Each      map[relay.Network]PerState `json:"by_network_and_state"`
+}
+
+// PerState counts relays by state.
+type PerState map[store.State]int64
+
+// LevelCoverage sums the claims of one level.
+type LevelCoverage struct {
+	Level   store.Level `json:"level" doc:"1 walked, 2 asserted, 3 counted, 4 fingerprint-equal"`
+	Relays  int64       `json:"relays"`
+	Seconds int64       `json:"seconds" doc:"seconds of created_at covered, summed over relays"`
+}
+
+// Holes counts what is known to be missing.
+type Holes struct {
+	Count  int64 `json:"count"`
+	Events int64 `json:"events" doc:"events known to be missing; holes of unknown size count 0"`
+}
+
+// Lag says how far behind the covered relays we are.
+type Lag struct {
+	Median int64 `json:"median_seconds"`
+	Max    int64 `json:"max_seconds"`
+}
+
+// Stats returns the figures of the whole archive.
+func (c *Catalogue) Stats(ctx context.Context) (Stats, error) {
+	now := time.Now().Unix()
+	t, err := c.store.Totals(ctx, now)
+	if err != nil {
+		return Stats{}, fmt.Errorf("read totals: %w", err)
+	}
+	s := Stats{
+		Relays:     Relays{ByState: PerState{}, ByNetwork: map[relay.Network]int64{}, Each: map[relay.Network]PerState{}},
+		Candidates: t.Candidates,
+		Events:     t.Events,
+		Sightings:  t.Sightings,
+		Authors:    t.Authors,
+		Oldest:     t.Oldest,
+		Newest:     t.Newest,
+		Coverage:   []LevelCoverage{},
+		Holes:      Holes{Count: t.Holes, Events: t.HoleEvents},
+		Lag:        Lag{Median: t.LagMedian, Max: t.LagMax},
+		Rejected:   t.Rejected,
+		StoreBytes: t.Bytes,
+		At:         now,
+	}
+	for _, r := range t.Relays {
+		s.Relays.Total += r.Relays
+		s.Relays.ByState[r.State] += r.Relays
+		s.Relays.ByNetwork[r.Network] += r.Relays
+		if s.Relays.Each[r.Network] == nil {
+			s.Relays.Each[r.Network] = PerState{}
+		}
+		s.Relays.Each[r.Network][r.State] += r.Relays
+	}
+	for _, l := range t.Levels {
+		s.Coverage = append(s.Coverage, LevelCoverage(l))
+	}
+	return s, nil
+}
+
+// Relay is what is known of a relay.
+type Relay struct {
+	URL       relay.URL     `json:"url"`
+	Network   relay.Network `json:"network"`
+	State     store.State   `json:"state" enum:"new,up,degraded,down,dead"`
+	Since     int64         `json:"since" doc:"when the state began, Unix seconds"`
+	Cause     string        `json:"cause,omitempty" doc:"why it is not up"`
+	Name      string        `json:"name,omitempty" doc:"as its NIP-11 document says"`
+	Software  string        `json:"software,omitempty" doc:"as its NIP-11 document says"`
+	OpenMS    float64       `json:"open_ms,omitempty" doc:"time to open, newest success"`
+	ReadMS    float64       `json:"read_ms,omitempty" doc:"time to the end of a small answer, newest success"`
+	CheckedAt int64         `json:"checked_at" doc:"Unix seconds; 0 when never"`
+	LastUp    int64         `json:"last_up" doc:"Unix seconds; 0 when never"`
+	FirstSeen int64         `json:"first_seen"`
+	Events    int64         `json:"events" doc:"archived events it has delivered"`
+	Coverage  Span          `json:"coverage"`
+	Holes     int           `json:"holes" doc:"places where something is known to be missing"`
+	MaxLimit  int           `json:"largest_page,omitempty" doc:"the most events it ever gave in one answer"`
+}
+
+// NewRelay shapes what the store knows of a relay.
+func NewRelay(r store.RelaySummary) Relay {
+	return Relay{
+		URL: r.URL, Network: r.URL.Network(), State: r.State, Since: r.StateSince, Cause: string(r.Cause),
+		Name: r.Name, Software: r.Software, OpenMS: r.OpenMS, ReadMS: r.ReadMS,
+		CheckedAt: r.CheckedAt, LastUp: r.LastUp, FirstSeen: r.FirstSeen, Events: r.Events,
+		Coverage: Span{Lo: r.Lo, Hi: r.Hi, Level: r.Level, Gaps: r.Gaps, AsOf: r.AsOf},
+		Holes:    r.Holes, MaxLimit: r.MaxLimit,
+	}
+}
+
+// Span is what is covered of a relay.
+type Span struct {
+	Lo    int64       `json:"lo" doc:"lowest second covered; lo and hi are 0 when none is"`
+	Hi    int64       `json:"hi" doc:"highest second covered"`
+	Level store.Level `json:"level" doc:"the weakest proof in between"`
+	Gaps  int         `json:"gaps" doc:"uncovered stretches in between"`
+	AsOf  int64       `json:"as_of" doc:"the oldest time at which a part was true"`
+}
+
+// RelayPage is a page of relays by ascending URL.
+type RelayPage struct {
+	Relays []Relay `json:"relays"`
+	Next   string  `json:"next,omitempty" doc:"pass as after for the next page; absent at the end"`
+}
+
+// Relays returns a page of relays.
+func (c *Catalogue) Relays(ctx context.Context, q store.RelayQuery) (RelayPage, error) {
+	if q.Limit < 1 || q.Limit > MaxPage {
+		return RelayPage{}, ErrLimit
+	}
+	rows, err := c.store.RelaySummaries(ctx, q)
+	if err != nil {
+		return RelayPage{}, fmt.Errorf("read relays: %w", err)
+	}
+	page := RelayPage{Relays: make([]Relay, len(rows))}
+	for i, r := range rows {
+		page.Relays[i] = NewRelay(r)
+	}
+	if len(rows) == q.Limit {
+		page.Next = rows[len(rows)-1].URL.String()
+	}
+	return page, nil
+}
+
+// EventPage is a page of events, newest first.
+type EventPage struct {
+	Events []json.RawMessage `json:"events" doc:"NIP-01 events, newest first, ties by lowest id"`
+	Next   string            `json:"next,omitempty" doc:"pass as after for the next page; absent at the end"`
+}
+
+// Events returns a page of the events that strangers may be served.
+func (c *Catalogue) Events(ctx context.Context, filter nostr.Filter, after store.Cursor, limit int) (EventPage, error) {
+	if limit < 1 || limit > MaxPage {
+		return EventPage{}, ErrLimit
+	}
+	rows, next, err := c.store.Events(ctx, store.EventQuery{
+		Filter: filter, After: after, Limit: limit, Public: true, Now: time.Now().Unix(),
+	})
+	if err != nil {
+		return EventPage{}, fmt.Errorf("read events: %w", err)
+	}
+	page := EventPage{Events: make([]json.RawMessage, len(rows)), Next: string(next)}
+	for i := range rows {
+		page.Events[i] = rows[i].Event.AppendJSON(nil)
+	}
+	return page, nil
+}

@@ -1,0 +1,162 @@
+// Package api owns what the archive shows to people and programs over HTTP: the
+// pages, REST below /api/v1, and the health of the process. It only reads, and
+// asks everything through the catalogue of package query.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"bigbrotr/internal/core/config"
+	"bigbrotr/internal/core/query"
+	"bigbrotr/internal/core/service"
+)
+
+// Config is what an operator may choose.
+type Config struct {
+	// Listen is the address of pages and REST.
+	Listen string `yaml:"listen"`
+	// Timeout bounds the answer to one request.
+	Timeout config.Duration `yaml:"timeout"`
+}
+
+// DefaultConfig returns the values of keys that are not set.
+func DefaultConfig() Config {
+	return Config{Listen: "127.0.0.1:8080", Timeout: config.Duration(10 * time.Second)}
+}
+
+// Validate reports values that cannot work.
+func (c Config) Validate(check *config.Check) {
+	config.InRange(check, "timeout", c.Timeout, config.Duration(100*time.Millisecond), config.Duration(5*time.Minute))
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		check.Add("listen", "is not host:port", "write an address such as 127.0.0.1:8080")
+	}
+}
+
+// Store is what the api needs of the archive.
+type Store interface {
+	query.Store
+}
+
+// Process is what the api shows of the process it runs in.
+type Process struct {
+	// Ready returns nil when every service works, else what does not.
+	Ready func() error
+	// Metrics serves /metrics.
+	Metrics http.Handler
+	// Version is shown at the foot of pages.
+	Version string
+}
+
+// Service is the api.
+type Service struct {
+	cfg     Config
+	store   Store
+	query   *query.Catalogue
+	process Process
+	log     *slog.Logger
+
+	listener net.Listener // set by Listen
+}
+
+// New returns an api that reads from st.
+func New(cfg Config, st Store, process Process, log *slog.Logger) *Service {
+	return &Service{cfg: cfg, store: st, query: query.New(st), process: process, log: log}
+}
+
+// Listen takes the port, so that a busy one is an error before anything runs.
+func (s *Service) Listen(ctx context.Context) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w; choose another with --listen or the key api.listen", s.cfg.Listen, err)
+	}
+	s.listener = l
+	return nil
+}
+
+// Addr is the address that Listen took.
+func (s *Service) Addr() net.Addr { return s.listener.Addr() }
+
+// Close gives the port back when Run was never called.
+func (s *Service) Close() error {
+	if s.listener == nil {
+		return nil
+	}
+	if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// Run serves until a stop is asked for, then lets the requests in hand end.
+// Listen comes first.
+func (s *Service) Run(ctx context.Context) error {
+	server := &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      s.cfg.Timeout.Std() + 5*time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(s.listener) }()
+	s.log.InfoContext(ctx, "serving", "address", s.listener.Addr().String())
+	until, cancel := service.UntilStop(ctx)
+	defer cancel()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-until.Done():
+	}
+	if err := server.Shutdown(ctx); err != nil {
+		_ = server.Close()
+	}
+	<-served
+	return nil
+}
+
+func (s *Service) handler() http.Handler {
+	mux := http.NewServeMux()
+	s.rest(mux)
+	s.pages(mux)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		plain(w, http.StatusOK, "ok\n")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := s.process.Ready(); err != nil {
+			plain(w, http.StatusServiceUnavailable, err.Error()+"\n")
+			return
+		}
+		plain(w, http.StatusOK, "ready\n")
+	})
+	mux.Handle("GET /metrics", s.process.Metrics)
+	return s.guard(mux)
+}
+
+// guard bounds the time of a request and sets the headers of every answer.
+func (s *Service) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout.Std())
+		defer cancel()
+		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text))
+}

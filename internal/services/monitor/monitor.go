@@ -1,0 +1,186 @@
+// Package monitor owns the health of relays: when each is checked, what the
+// results of its probes mean for its state, and the causes. How a check is done
+// is in package probe.
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"bigbrotr/internal/core/config"
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/service"
+	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/services/monitor/probe"
+)
+
+// Name is the monitor's name in the store's schedule.
+const Name = "monitor"
+
+// Config is what an operator may choose.
+type Config struct {
+	// Interval is the time between two looks at what is due.
+	Interval config.Duration `yaml:"interval"`
+	// Every is the time between two checks of a relay that is up.
+	Every config.Duration `yaml:"every"`
+	// Parallel is the number of relays checked at once.
+	Parallel int `yaml:"parallel"`
+	// Timeout bounds all probes of one relay together.
+	Timeout config.Duration `yaml:"timeout"`
+	// OverlayTimeout takes the place of Timeout for Tor, I2P and Lokinet.
+	OverlayTimeout config.Duration `yaml:"overlay_timeout"`
+}
+
+// DefaultConfig returns the values of keys that are not set.
+func DefaultConfig() Config {
+	return Config{
+		Interval:       config.Duration(10 * time.Second),
+		Every:          config.Duration(time.Hour),
+		Parallel:       50,
+		Timeout:        config.Duration(30 * time.Second),
+		OverlayTimeout: config.Duration(120 * time.Second),
+	}
+}
+
+// Validate reports values that cannot work.
+func (c Config) Validate(check *config.Check) {
+	second := config.Duration(time.Second)
+	config.InRange(check, "interval", c.Interval, second, config.Duration(24*time.Hour))
+	config.InRange(check, "every", c.Every, second, config.Duration(7*24*time.Hour))
+	config.InRange(check, "parallel", c.Parallel, 1, 1000)
+	config.InRange(check, "timeout", c.Timeout, second, config.Duration(10*time.Minute))
+	config.InRange(check, "overlay_timeout", c.OverlayTimeout, second, config.Duration(10*time.Minute))
+}
+
+// Store is what the monitor needs of the archive.
+type Store interface {
+	DueRelays(ctx context.Context, due store.Due) ([]store.Work, error)
+	SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error
+}
+
+// Service is the monitor.
+type Service struct {
+	cfg    Config
+	store  Store
+	dialer *dial.Dialer
+	owner  string
+	log    *slog.Logger
+}
+
+// New returns a monitor that leases relays as owner.
+func New(cfg Config, st Store, dialer *dial.Dialer, owner string, log *slog.Logger) *Service {
+	return &Service{cfg: cfg, store: st, dialer: dialer, owner: owner, log: log}
+}
+
+// Report is the result of checking one relay now.
+type Report struct {
+	Relay  store.Relay
+	At     int64
+	Checks []store.Check
+	State  store.State
+	Cause  dial.Cause
+}
+
+// Check runs every probe on one relay. It reads and writes no store.
+func (s *Service) Check(ctx context.Context, r store.Relay) Report {
+	timeout := s.cfg.Timeout.Std()
+	if r.URL.Network() != relay.Clearnet {
+		timeout = s.cfg.OverlayTimeout.Std()
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	at := time.Now().Unix()
+	results := probe.Check(ctx, r.URL, s.dialer)
+	report := Report{Relay: r, At: at, Checks: make([]store.Check, len(results))}
+	for i, result := range results {
+		report.Checks[i] = store.Check{
+			At: at, Probe: result.Probe, OK: result.OK, Cause: result.Cause, Values: result.Values, Detail: result.Detail,
+		}
+		if result.Document != nil {
+			report.Checks[i].Document = &store.Document{Type: result.Probe, Data: result.Document}
+		}
+	}
+	report.State, report.Cause = judge(r, report.Checks, at)
+	return report
+}
+
+// Cycle checks every relay that is due. The relays of a group are judged
+// together, to tell a fault of theirs from one of ours, and saved together.
+func (s *Service) Cycle(ctx context.Context) error {
+	counts := map[store.State]int{}
+	for !service.Stopping(ctx) {
+		reports, err := s.group(ctx)
+		if err != nil {
+			return err
+		}
+		if len(reports) == 0 {
+			break
+		}
+		for _, r := range reports {
+			counts[r.State]++
+		}
+	}
+	if len(counts) > 0 {
+		s.log.InfoContext(ctx, "relays checked", "up", counts[store.StateUp], "degraded", counts[store.StateDegraded],
+			"down", counts[store.StateDown], "dead", counts[store.StateDead])
+	}
+	return nil
+}
+
+func (s *Service) group(ctx context.Context) ([]Report, error) {
+	now := time.Now()
+	due, err := s.store.DueRelays(ctx, store.Due{
+		Service: Name,
+		Now:     now.Unix(),
+		Limit:   2 * s.cfg.Parallel,
+		Owner:   s.owner,
+		// Twice the longest check for each of the two rounds of a group.
+		Until: now.Add(4 * max(s.cfg.Timeout, s.cfg.OverlayTimeout).Std()).Unix(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("due relays: %w", err)
+	}
+	var (
+		mu      sync.Mutex
+		reports []Report
+		work    errgroup.Group
+	)
+	checks, cancel := service.UntilStop(ctx)
+	defer cancel()
+	work.SetLimit(s.cfg.Parallel)
+	for _, w := range due {
+		work.Go(func() error {
+			r := s.Check(checks, w.Relay)
+			if checks.Err() != nil {
+				return nil // stopped by us: says nothing about the relay
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			reports = append(reports, r)
+			return nil
+		})
+	}
+	_ = work.Wait()
+	if len(reports) == 0 {
+		return nil, nil
+	}
+	ours := selfDoubt(reports)
+	if ours {
+		s.log.WarnContext(ctx, "many relays fail at once: suspecting our own network, keeping their states", "relays", len(reports))
+	}
+	outcomes := make([]store.Outcome, len(reports))
+	for i, r := range reports {
+		outcomes[i] = s.outcome(r, ours)
+	}
+	// What was found before a stop is kept.
+	if err := s.store.SaveOutcomes(ctx, outcomes); err != nil {
+		return nil, fmt.Errorf("save outcomes: %w", err)
+	}
+	return reports, nil
+}

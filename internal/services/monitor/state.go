@@ -1,0 +1,99 @@
+package monitor
+
+import (
+	"time"
+
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/service"
+	"bigbrotr/internal/core/store"
+)
+
+const (
+	// patience is how many checks in a row must fail before a relay that was up
+	// counts as down: one lost packet is no outage.
+	patience = 2
+	// deadAfter is how long a relay may go without a success.
+	deadAfter = 7 * 24 * time.Hour
+	// deadEvery is how often a dead relay is looked at.
+	deadEvery = 24 * time.Hour
+	jitter    = 0.15
+)
+
+// backoff is when a relay that does not open is checked again.
+var backoff = service.Backoff{
+	Steps:  []time.Duration{time.Minute, 20 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour},
+	Jitter: jitter,
+}
+
+// judge says what the results of the probes make of a relay's state, and why it
+// is not up.
+func judge(r store.Relay, checks []store.Check, at int64) (store.State, dial.Cause) {
+	open, read := find(checks, "open"), find(checks, "read")
+	switch {
+	case open.OK && read.OK:
+		return store.StateUp, ""
+	case open.OK:
+		return store.StateDegraded, read.Cause
+	}
+	wasUp := r.State == store.StateUp || r.State == store.StateDegraded
+	switch {
+	case wasUp && r.Failures+1 < patience:
+		return store.StateDegraded, open.Cause
+	case at-max(r.LastUp, r.PromotedAt) >= int64(deadAfter.Seconds()):
+		return store.StateDead, open.Cause
+	}
+	return store.StateDown, open.Cause
+}
+
+func find(checks []store.Check, probe string) store.Check {
+	for _, c := range checks {
+		if c.Probe == probe {
+			return c
+		}
+	}
+	return store.Check{}
+}
+
+// selfDoubt tells whether a group of checks says more about our own network
+// than about the relays: of at least ten that were up, over 30 % do not open.
+func selfDoubt(reports []Report) bool {
+	var up, failed int
+	for _, r := range reports {
+		if r.Relay.State != store.StateUp {
+			continue
+		}
+		up++
+		if !find(r.Checks, "open").OK {
+			failed++
+		}
+	}
+	return up >= 10 && failed*10 > up*3
+}
+
+// outcome is what is saved of a report. When we suspect ourselves, a relay that
+// failed keeps its state and is checked again soon.
+func (s *Service) outcome(r Report, ours bool) store.Outcome {
+	o := store.Outcome{
+		Relay: r.Relay.ID, At: r.At, Checks: r.Checks, State: r.State, Cause: r.Cause,
+		LastUp: r.Relay.LastUp, Next: store.Next{Relay: r.Relay.ID, Service: Name},
+	}
+	var wait time.Duration
+	switch opened := find(r.Checks, "open").OK; {
+	case opened:
+		o.LastUp = r.At
+		wait = service.Jitter(s.cfg.Every.Std(), jitter)
+	case ours:
+		o.Checks = nil
+		o.State, o.Cause, o.Failures = r.Relay.State, r.Relay.Cause, r.Relay.Failures
+		wait = service.Jitter(5*time.Minute, jitter)
+	case r.State == store.StateDead:
+		o.Failures = r.Relay.Failures + 1
+		wait = service.Jitter(deadEvery, jitter)
+	default:
+		o.Failures = r.Relay.Failures + 1
+		wait = backoff.After(o.Failures)
+	}
+	o.Next.DueAt = r.At + int64(wait.Seconds())
+	o.Next.Attempts = o.Failures
+	return o
+}

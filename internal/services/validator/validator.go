@@ -1,0 +1,206 @@
+// Package validator owns the question whether a candidate is a relay: it opens
+// one connection, sends one request, and promotes the candidate when anything
+// at all answers the request as a relay would. How healthy a relay is, is the
+// monitor's business.
+package validator
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"bigbrotr/internal/core/config"
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/session"
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/service"
+	"bigbrotr/internal/core/store"
+)
+
+// Config is what an operator may choose.
+type Config struct {
+	// Interval is the time between two looks at what is due.
+	Interval config.Duration `yaml:"interval"`
+	// Parallel is the number of candidates tried at once.
+	Parallel int `yaml:"parallel"`
+	// Timeout bounds the trial of one candidate.
+	Timeout config.Duration `yaml:"timeout"`
+	// OverlayTimeout takes the place of Timeout for Tor, I2P and Lokinet.
+	OverlayTimeout config.Duration `yaml:"overlay_timeout"`
+}
+
+// DefaultConfig returns the values of keys that are not set.
+func DefaultConfig() Config {
+	return Config{
+		Interval:       config.Duration(10 * time.Second),
+		Parallel:       50,
+		Timeout:        config.Duration(20 * time.Second),
+		OverlayTimeout: config.Duration(90 * time.Second),
+	}
+}
+
+// Validate reports values that cannot work.
+func (c Config) Validate(check *config.Check) {
+	second := config.Duration(time.Second)
+	config.InRange(check, "interval", c.Interval, second, config.Duration(24*time.Hour))
+	config.InRange(check, "parallel", c.Parallel, 1, 1000)
+	config.InRange(check, "timeout", c.Timeout, second, config.Duration(10*time.Minute))
+	config.InRange(check, "overlay_timeout", c.OverlayTimeout, second, config.Duration(10*time.Minute))
+}
+
+// backoff is when a failed candidate is tried again: soon, for what may pass,
+// then ever more rarely, but never never.
+var backoff = service.Backoff{
+	Steps: []time.Duration{
+		time.Minute, 20 * time.Minute, time.Hour, 6 * time.Hour,
+		24 * time.Hour, 7 * 24 * time.Hour, 30 * 24 * time.Hour,
+	},
+	Jitter: 0.15,
+}
+
+// unlikely are causes that do not pass by themselves: they begin two steps later.
+var unlikely = []dial.Cause{
+	dial.CauseNXDomain, dial.CauseAddress, dial.CauseNoNostr, dial.CauseNoProxy,
+	dial.CauseHTTPStatus, dial.CauseWSRefused,
+}
+
+// Store is what the validator needs of the archive.
+type Store interface {
+	DueCandidates(ctx context.Context, due store.Due) ([]store.Candidate, error)
+	SaveVerdicts(ctx context.Context, verdicts []store.Verdict) error
+}
+
+// Service is the validator.
+type Service struct {
+	cfg    Config
+	store  Store
+	dialer *dial.Dialer
+	owner  string
+	log    *slog.Logger
+}
+
+// New returns a validator that leases candidates as owner.
+func New(cfg Config, st Store, dialer *dial.Dialer, owner string, log *slog.Logger) *Service {
+	return &Service{cfg: cfg, store: st, dialer: dialer, owner: owner, log: log}
+}
+
+// Cycle tries every candidate that is due, in the order of the store. Each
+// group of verdicts is saved as soon as it is there.
+func (s *Service) Cycle(ctx context.Context) error {
+	var tried, valid int
+	for !service.Stopping(ctx) {
+		verdicts, err := s.group(ctx)
+		if err != nil {
+			return err
+		}
+		if len(verdicts) == 0 {
+			break
+		}
+		tried += len(verdicts)
+		for _, v := range verdicts {
+			if v.Valid {
+				valid++
+			}
+		}
+	}
+	if tried > 0 {
+		s.log.InfoContext(ctx, "candidates tried", "tried", tried, "valid", valid)
+	}
+	return nil
+}
+
+func (s *Service) group(ctx context.Context) ([]store.Verdict, error) {
+	now := time.Now()
+	candidates, err := s.store.DueCandidates(ctx, store.Due{
+		Service: "validator",
+		Now:     now.Unix(),
+		Limit:   2 * s.cfg.Parallel,
+		Owner:   s.owner,
+		// Twice the longest trial for each of the two rounds of a group.
+		Until: now.Add(4 * max(s.cfg.Timeout, s.cfg.OverlayTimeout).Std()).Unix(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("due candidates: %w", err)
+	}
+	var (
+		mu       sync.Mutex
+		verdicts []store.Verdict
+		work     errgroup.Group
+	)
+	trials, cancel := service.UntilStop(ctx)
+	defer cancel()
+	work.SetLimit(s.cfg.Parallel)
+	for _, c := range candidates {
+		work.Go(func() error {
+			v := s.verdict(trials, c)
+			if trials.Err() != nil {
+				return nil // stopped by us: says nothing about the candidate
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			verdicts = append(verdicts, v)
+			return nil
+		})
+	}
+	_ = work.Wait()
+	if len(verdicts) == 0 {
+		return nil, nil
+	}
+	// What was found before a stop is kept.
+	if err := s.store.SaveVerdicts(ctx, verdicts); err != nil {
+		return nil, fmt.Errorf("save verdicts: %w", err)
+	}
+	return verdicts, nil
+}
+
+func (s *Service) verdict(ctx context.Context, c store.Candidate) store.Verdict {
+	timeout := s.cfg.Timeout.Std()
+	if c.URL.Network() != relay.Clearnet {
+		timeout = s.cfg.OverlayTimeout.Std()
+	}
+	trial, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	cause := s.try(trial, c.URL)
+	s.log.DebugContext(ctx, "candidate tried", "relay", c.URL.String(), "cause", string(cause))
+	now := time.Now()
+	v := store.Verdict{URL: c.URL, At: now.Unix(), Valid: cause == "", Cause: cause}
+	if !v.Valid {
+		failures := c.Attempts + 1
+		if slices.Contains(unlikely, cause) {
+			failures += 2
+		}
+		v.NextDue = now.Add(backoff.After(failures)).Unix()
+	}
+	return v
+}
+
+// try returns the empty cause when what answers is a relay: it sent an event,
+// an EOSE, a CLOSED or a challenge to our request. A WebSocket that is silent
+// or speaks something else is none.
+func (s *Service) try(ctx context.Context, url relay.URL) dial.Cause {
+	conn, err := session.Dial(ctx, url, session.Options{Dialer: s.dialer})
+	if err != nil {
+		if cause := dial.CauseOf(err); cause != "" {
+			return cause
+		}
+		return dial.CauseWSTimeout
+	}
+	defer conn.Close()
+	one := 1
+	page, err := conn.Req(ctx, nostr.Filter{Kinds: []nostr.Kind{1}, Limit: &one}, func([]byte) error { return nil })
+	switch {
+	case page.Events > 0, page.End.EOSE(), page.End.Kind == session.Closed, page.Challenged:
+		return ""
+	case err != nil:
+		return dial.CauseReadTimeout
+	case page.End.Kind == session.Idle, page.End.Kind == session.Notice, page.End.Kind == session.Slow:
+		return dial.CauseNoNostr
+	}
+	return page.End.Cause()
+}
