@@ -1,47 +1,94 @@
 package nostr
 
-import "sync"
+import (
+	"crypto/sha256"
+	"hash"
+	"strings"
+	"sync"
+)
 
-// scratch is the working memory of one parse.
+// scratch is the working memory of one parse or check.
 type scratch struct {
-	text  []byte // every string's text, one behind the other
-	ends  []int  // where each tag element ends in text
-	tags  []int  // how many elements there are up to the end of each tag
-	canon []byte // canonical form
+	strings []span // the strings of all tags, in order
+	tags    []int  // how many strings there are up to the end of each tag
+	decoded []byte // the text of strings that have escapes
+	canon   []byte // canonical form, or a piece of it
+	hash    hash.Hash
 }
 
-var scratches = sync.Pool{New: func() any { return new(scratch) }}
+// span is a string's place in the received text or, with decoded set, in
+// scratch.decoded.
+type span struct {
+	start, end int
+	decoded    bool
+}
 
-// maxScratch bounds what a pooled scratch keeps between parses, so that one
-// huge event does not pin its size for good.
-const maxScratch = 64 << 10
+var scratches = sync.Pool{New: func() any { return &scratch{hash: sha256.New()} }}
+
+// maxScratch bounds the bytes that pooled scratch keeps between parses, so
+// that one huge event does not pin its size.
+const maxScratch = 1 << 20
 
 func (s *scratch) release() {
-	if cap(s.text)+cap(s.canon)+8*(cap(s.ends)+cap(s.tags)) <= maxScratch {
+	if cap(s.canon)+cap(s.decoded)+24*cap(s.strings)+8*cap(s.tags) <= maxScratch {
 		scratches.Put(s)
 	}
 }
 
-// spans tell where an event's parts lie in its text.
-type spans struct {
-	pubkey, createdAt, kind, tags, content [2]int
-	canonical                              bool // tags and content are as AppendCanonical writes them
+// parts tell where an event's values lie in its text.
+type parts struct {
+	pubkey, createdAt, kind, tags, content span
+	// canonical: the texts of tags and content are as AppendCanonical would
+	// write them.
+	canonical bool
 }
 
-// ParseEvent reads one JSON object (RFC 8259, strictly) in one pass. The
-// result owns its memory: all strings share one allocation. The seven keys may
-// come in any order and must each come once; other keys are read over. It does
-// not check the id. The error is a *ParseError.
+// ParseEvent reads one JSON object (RFC 8259, strictly) in one pass. The seven
+// keys may come in any order and must each come once; other keys are read
+// over. The event owns its memory; all of its strings share one allocation. It
+// does not check the id. The error is a *ParseError.
 func ParseEvent(b []byte) (Event, error) {
 	s := scratches.Get().(*scratch)
+	defer s.release()
 	var e Event
-	var at spans
-	i, r := s.parse(b, &e, &at)
-	s.release()
-	if r != "" {
+	var at parts
+	if i, r := s.parse(b, &e, &at); r != "" {
 		return Event{}, &ParseError{Reason: r, Offset: i}
 	}
 	return e, nil
+}
+
+// ParseChecked is ParseEvent and CheckID in one. Text that is canonical
+// already, as from most relays, is hashed as it came instead of being written
+// again, which costs less. The error is a *ParseError or ErrID; with ErrID the
+// event is returned, too.
+func ParseChecked(b []byte) (Event, error) {
+	s := scratches.Get().(*scratch)
+	defer s.release()
+	var e Event
+	var at parts
+	if i, r := s.parse(b, &e, &at); r != "" {
+		return Event{}, &ParseError{Reason: r, Offset: i}
+	}
+	if at.canonical {
+		head := append(s.canon[:0], `[0,`...)
+		for _, p := range [...]*span{&at.pubkey, &at.createdAt, &at.kind} {
+			head = append(head, b[p.start:p.end]...)
+			head = append(head, ',')
+		}
+		s.canon = head
+		s.hash.Reset()
+		s.hash.Write(head)
+		s.hash.Write(b[at.tags.start:at.tags.end])
+		s.hash.Write([]byte{','})
+		s.hash.Write(b[at.content.start:at.content.end])
+		s.hash.Write([]byte{']'})
+		if ID(s.hash.Sum(s.canon[:0])) == e.ID {
+			return e, nil
+		}
+		// Not yet wrong: see CheckID on control characters.
+	}
+	return e, s.checkID(&e)
 }
 
 const (
@@ -55,15 +102,11 @@ const (
 	allKeys = 1<<iota - 1
 )
 
-func (s *scratch) parse(b []byte, e *Event, at *spans) (int, Reason) {
-	s.text, s.ends, s.tags = s.text[:0], s.ends[:0], s.tags[:0]
+func (s *scratch) parse(b []byte, e *Event, at *parts) (int, Reason) {
+	s.strings, s.tags, s.decoded = s.strings[:0], s.tags[:0], s.decoded[:0]
 	at.canonical = true
-	var (
-		seen               int
-		tagBase            int
-		contentA, contentZ int
-		keyScratch         [16]byte
-	)
+	var content span
+	seen := 0
 	i := space(b, 0)
 	if i >= len(b) {
 		return len(b), ReasonTruncated
@@ -72,66 +115,53 @@ func (s *scratch) parse(b []byte, e *Event, at *spans) (int, Reason) {
 		return i, wrongType(b[i], ReasonType)
 	}
 	i = space(b, i+1)
-	for n := 0; ; n++ {
+	for first := true; ; first = false {
 		if i >= len(b) {
 			return len(b), ReasonTruncated
 		}
-		if n == 0 && b[i] == '}' {
+		if first && b[i] == '}' {
 			break
 		}
 		keyAt := i
-		key, next, r := scanKey(b, i, keyScratch[:0])
+		key, i0, r := scanKey(b, i, nil)
 		if r != "" {
-			return next, r
+			return i0, r
 		}
-		i = next
-		var bit int
+		i = i0
+		bit := 0
 		switch string(key) {
 		case "id":
 			bit = keyID
 			i, r = scanHex(b, i, e.ID[:], ReasonID)
 		case "pubkey":
 			bit = keyPubKey
-			at.pubkey[0] = i
 			i, r = scanHex(b, i, e.PubKey[:], ReasonPubKey)
-			at.pubkey[1] = i
+			at.pubkey = span{start: i0, end: i}
 		case "sig":
 			bit = keySig
 			i, r = scanHex(b, i, e.Sig[:], ReasonSig)
 		case "created_at":
 			bit = keyCreatedAt
-			at.createdAt[0] = i
 			e.CreatedAt, i, r = scanUint(b, i, ReasonCreatedAt, ReasonCreatedAtRange)
-			at.createdAt[1] = i
+			at.createdAt = span{start: i0, end: i}
 		case "kind":
 			bit = keyKind
-			at.kind[0] = i
 			var kind int64
 			kind, i, r = scanUint(b, i, ReasonKind, ReasonKindRange)
 			e.Kind = Kind(kind)
-			at.kind[1] = i
+			at.kind = span{start: i0, end: i}
 		case "tags":
 			bit = keyTags
-			if seen&keyTags != 0 {
-				break
+			if seen&keyTags == 0 {
+				i, r = s.parseTags(b, i, at)
+				at.tags = span{start: i0, end: i}
 			}
-			tagBase = len(s.text)
-			at.tags[0] = i
-			i, r = s.parseTags(b, i, at)
-			at.tags[1] = i
 		case "content":
 			bit = keyContent
-			if seen&keyContent != 0 {
-				break
+			if seen&keyContent == 0 {
+				content, i, r = s.parseString(b, i, ReasonContent, at)
+				at.content = span{start: i0, end: i}
 			}
-			if i < len(b) && b[i] != '"' {
-				return i, wrongType(b[i], ReasonContent)
-			}
-			contentA = len(s.text)
-			at.content[0] = i
-			i, r = s.parseString(b, i+1, at)
-			at.content[1] = i
-			contentZ = len(s.text)
 		default:
 			i, r = skipValue(b, i)
 		}
@@ -160,58 +190,89 @@ func (s *scratch) parse(b []byte, e *Event, at *spans) (int, Reason) {
 	if seen != allKeys {
 		return i, ReasonMissingKey
 	}
-
-	text := string(s.text)
-	e.Content = text[contentA:contentZ]
-	e.Tags = make([]Tag, len(s.tags))
-	elements := make([]string, len(s.ends))
-	from := tagBase
-	for j, end := range s.ends {
-		elements[j] = text[from:end]
-		from = end
-	}
-	from = 0
-	for j, end := range s.tags {
-		e.Tags[j] = elements[from:end:end]
-		from = end
-	}
+	s.own(b, e, at, content)
 	return len(b), ""
 }
 
-// parseString appends the text of a string whose quote is before i and returns
-// the index behind it.
-func (s *scratch) parseString(b []byte, i int, at *spans) (int, Reason) {
+// own builds the event's strings. One allocation holds the text of the tags as
+// received, then all text that had escapes, then a content that had none:
+// pieces of it are the strings. The few bytes of punctuation this keeps cost
+// less than a copy per string.
+func (s *scratch) own(b []byte, e *Event, at *parts, content span) {
+	var text strings.Builder
+	tags := b[at.tags.start:at.tags.end]
+	if len(s.strings) == 0 {
+		tags = nil
+	}
+	raw := b[content.start:content.start]
+	if !content.decoded {
+		raw = b[content.start:content.end]
+	}
+	text.Grow(len(tags) + len(s.decoded) + len(raw))
+	text.Write(tags)
+	text.Write(s.decoded)
+	text.Write(raw)
+	all := text.String()
+
+	if content.decoded {
+		e.Content = all[len(tags)+content.start : len(tags)+content.end]
+	} else {
+		e.Content = all[len(all)-len(raw):]
+	}
+	elements := make([]string, len(s.strings))
+	for i, p := range s.strings {
+		shift := -at.tags.start
+		if p.decoded {
+			shift = len(tags)
+		}
+		elements[i] = all[p.start+shift : p.end+shift]
+	}
+	e.Tags = make([]Tag, len(s.tags))
+	from := 0
+	for i, end := range s.tags {
+		e.Tags[i] = elements[from:end:end]
+		from = end
+	}
+}
+
+// parseString reads a string and returns where its text is.
+func (s *scratch) parseString(b []byte, i int, bad Reason, at *parts) (text span, end int, r Reason) {
+	if i >= len(b) {
+		return span{}, len(b), ReasonTruncated
+	}
+	if b[i] != '"' {
+		return span{}, i, wrongType(b[i], bad)
+	}
+	i++
 	end, escaped, r := scanString(b, i)
-	if r != "" {
-		return end, r
+	if r != "" || !escaped {
+		return span{start: i, end: end}, end + 1, r
 	}
-	if !escaped {
-		s.text = append(s.text, b[i:end]...)
-		return end + 1, ""
-	}
+	start := len(s.decoded)
 	var canonical bool
-	s.text, canonical = unescape(s.text, b[i:end])
+	s.decoded, canonical = unescape(s.decoded, b[i:end])
 	at.canonical = at.canonical && canonical
-	return end + 1, ""
+	return span{start: start, end: len(s.decoded), decoded: true}, end + 1, ""
 }
 
 // parseTags reads an array of arrays of strings.
-func (s *scratch) parseTags(b []byte, i int, at *spans) (int, Reason) {
+func (s *scratch) parseTags(b []byte, i int, at *parts) (int, Reason) {
 	if i >= len(b) {
 		return len(b), ReasonTruncated
 	}
 	if b[i] != '[' {
 		return i, wrongType(b[i], ReasonTags)
 	}
-	spaces := 0 // every skip of white space is counted: canonical text has none
+	// Canonical text has no white space: skip tells that there was some.
 	skip := func(j int) int {
 		k := space(b, j)
-		spaces += k - j
+		if k != j {
+			at.canonical = false
+		}
 		return k
 	}
 	i = skip(i + 1)
 	if i < len(b) && b[i] == ']' {
-		at.canonical = at.canonical && spaces == 0
 		return i + 1, ""
 	}
 	for {
@@ -226,18 +287,12 @@ func (s *scratch) parseTags(b []byte, i int, at *spans) (int, Reason) {
 			i++
 		} else {
 			for {
-				if i >= len(b) {
-					return len(b), ReasonTruncated
+				text, end, r := s.parseString(b, i, ReasonTagElement, at)
+				if r != "" {
+					return end, r
 				}
-				if b[i] != '"' {
-					return i, wrongType(b[i], ReasonTagElement)
-				}
-				var r Reason
-				if i, r = s.parseString(b, i+1, at); r != "" {
-					return i, r
-				}
-				s.ends = append(s.ends, len(s.text))
-				i = skip(i)
+				s.strings = append(s.strings, text)
+				i = skip(end)
 				if i >= len(b) {
 					return len(b), ReasonTruncated
 				}
@@ -251,13 +306,12 @@ func (s *scratch) parseTags(b []byte, i int, at *spans) (int, Reason) {
 				i = skip(i + 1)
 			}
 		}
-		s.tags = append(s.tags, len(s.ends))
+		s.tags = append(s.tags, len(s.strings))
 		i = skip(i)
 		if i >= len(b) {
 			return len(b), ReasonTruncated
 		}
 		if b[i] == ']' {
-			at.canonical = at.canonical && spaces == 0
 			return i + 1, ""
 		}
 		if b[i] != ',' {

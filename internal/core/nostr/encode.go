@@ -2,8 +2,10 @@ package nostr
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"math/bits"
 	"strconv"
 )
 
@@ -64,6 +66,10 @@ func (e *Event) appendCanonical(dst []byte, verbatim bool) []byte {
 func (e *Event) CheckID() error {
 	s := scratches.Get().(*scratch)
 	defer s.release()
+	return s.checkID(e)
+}
+
+func (s *scratch) checkID(e *Event) error {
 	s.canon = e.appendCanonical(s.canon[:0], false)
 	if sha256.Sum256(s.canon) == e.ID {
 		return nil
@@ -125,33 +131,57 @@ func appendTag(dst []byte, t Tag, verbatim bool) []byte {
 // verbatim leaves the control characters that NIP-01 does not name as they are.
 func appendString(dst []byte, s string, verbatim bool) []byte {
 	dst = append(dst, '"')
-	from := 0
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c != 0xed {
-			continue
+	for {
+		i := plain(s)
+		dst = append(dst, s[:i]...)
+		s = s[i:]
+		if s == "" {
+			return append(dst, '"')
 		}
-		switch {
+		n := 1
+		switch c := s[0]; {
 		case c == '"' || c == '\\':
-			dst = append(dst, s[from:i]...)
 			dst = append(dst, '\\', c)
-			from = i + 1
-		case c == 0xed:
-			if i+2 < len(s) && s[i+1] >= 0xa0 {
-				dst = append(dst, s[from:i]...)
-				dst = appendEscape(dst, 0xd000|rune(s[i+1]&0x3f)<<6|rune(s[i+2]&0x3f))
-				from = i + 3
-				i += 2
+		case c == surrogateLead:
+			if n = min(3, len(s)); n == 3 && s[1] >= 0xa0 {
+				dst = appendEscape(dst, 0xd000|rune(s[1]&0x3f)<<6|rune(s[2]&0x3f))
+			} else {
+				dst = append(dst, s[:n]...)
 			}
 		case verbatim && escapes[c] == 0:
+			dst = append(dst, c)
 		default:
-			dst = append(dst, s[from:i]...)
 			dst = appendEscape(dst, rune(c))
-			from = i + 1
+		}
+		s = s[n:]
+	}
+}
+
+// surrogateLead starts the three bytes of a lone surrogate, and of the
+// characters U+D000 to U+D7FF.
+const surrogateLead = 0xed
+
+// plain returns how many bytes at the start of s are certain to need no
+// escape.
+func plain(s string) int {
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		w := binary.LittleEndian.Uint64([]byte(s[i : i+8])) // does not copy
+		q := w ^ ones*'"'
+		e := w ^ ones*'\\'
+		l := w ^ ones*surrogateLead
+		// As in scanString: right at the lowest byte that is flagged.
+		m := ((q-ones)&^q | (e-ones)&^e | (l-ones)&^l | (w-ones*' ')&^w) & highs
+		if m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
 		}
 	}
-	dst = append(dst, s[from:]...)
-	return append(dst, '"')
+	for ; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c == surrogateLead {
+			break
+		}
+	}
+	return i
 }
 
 func appendHex(dst, b []byte) []byte {

@@ -1,6 +1,7 @@
 package nostr
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/bits"
@@ -152,12 +153,12 @@ func unescape(dst, raw []byte) (_ []byte, canonical bool) {
 	for i := 0; i < len(raw); {
 		c := raw[i]
 		if c != '\\' {
-			j := i + 1
-			for j < len(raw) && raw[j] != '\\' {
-				j++
+			n := bytes.IndexByte(raw[i:], '\\')
+			if n < 0 {
+				n = len(raw) - i
 			}
-			dst = append(dst, raw[i:j]...)
-			i = j
+			dst = append(dst, raw[i:i+n]...)
+			i += n
 			continue
 		}
 		c = raw[i+1]
@@ -181,9 +182,8 @@ func unescape(dst, raw []byte) (_ []byte, canonical bool) {
 		} else {
 			dst = utf8.AppendRune(dst, u)
 		}
-		if canonical {
-			canonical = string(appendEscape(nil, u)) == string(raw[i:i+6])
-		}
+		var escape [6]byte
+		canonical = canonical && string(appendEscape(escape[:0], u)) == string(raw[i:i+6])
 		i += 6
 	}
 	return dst, canonical
@@ -387,8 +387,9 @@ func skipValue(b []byte, i int) (int, Reason) {
 		}
 		switch c := b[i]; c {
 		case '"':
-			i, _, r = scanString(b, i+1)
-			i++
+			if i, _, r = scanString(b, i+1); r == "" {
+				i++
+			}
 		case '{', '[':
 			if depth == maxDepth {
 				return i, ReasonDepth
@@ -423,7 +424,7 @@ func skipValue(b []byte, i int) (int, Reason) {
 			i, r = scanNumber(b, i)
 		}
 		if r != "" {
-			return min(i, len(b)), r
+			return i, r
 		}
 		// Behind a value, or at the end of an empty array or object.
 		for {

@@ -53,11 +53,14 @@ func ScanEvent(b []byte) (Ref, bool) {
 				return Ref{}, false
 			}
 		}
+		i = space(b, i)
+		if i >= len(b) || b[i] != ',' && b[i] != '}' {
+			return Ref{}, false
+		}
 		if haveID && haveTime {
 			return ref, true
 		}
-		i = space(b, i)
-		if i >= len(b) || b[i] != ',' {
+		if b[i] == '}' {
 			return Ref{}, false
 		}
 	}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package nostr
+
+const raceEnabled = false
