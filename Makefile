@@ -1,0 +1,90 @@
+# make help lists the targets; CONTRIBUTING.md tells more.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO       ?= go
+PKG      ?= ./...
+FUZZTIME ?= 10s
+COUNT    ?= 1
+
+# The tools are built once for each state of tools/go.sum and this toolchain.
+TOOLS := .cache/tools/$(shell cat tools/go.sum <($(GO) version) | sha256sum | cut -c1-12)
+
+# Every module of the tree that has tests: the product and, nested in it, those
+# that need libraries the product must not depend on.
+MODULES = $$(git ls-files '*go.mod' | grep -v '^tools/' | xargs -n1 dirname)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: run
+run: ## run the main job: discover, check, archive, serve
+	$(GO) run ./cmd/bigbrotr up
+
+.PHONY: build
+build: ## build the static binary bin/bigbrotr
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bigbrotr ./cmd/bigbrotr
+
+.PHONY: test
+test: needs ## run all tests, also those of nested modules
+	@for module in $(MODULES); do echo "# module $$module"; $(GO) -C $$module test ./...; done
+
+.PHONY: race
+race: needs ## run the tests with the race detector, end-to-end tests excepted
+	$(GO) test -race $$($(GO) list ./... | grep -v '/e2e')
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint ## check form and habits
+	$(TOOLS)/golangci-lint run $(PKG)
+
+.PHONY: fmt
+fmt: $(TOOLS)/golangci-lint ## format the source
+	$(TOOLS)/golangci-lint fmt
+
+.PHONY: bench
+bench: $(TOOLS)/benchstat ## run benchmarks: PKG=./internal/core/nostr COUNT=10
+	@mkdir -p .cache
+	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(PKG) | tee .cache/bench.txt
+	$(TOOLS)/benchstat .cache/bench.txt
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME
+	@grep -rl --include='*_test.go' '^func Fuzz' cmd internal | xargs -n1 dirname | sort -u | while read -r dir; do \
+		$(GO) test -list '^Fuzz' ./$$dir | grep '^Fuzz' | while read -r target; do \
+			echo "# $$dir $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$dir; \
+		done; \
+	done
+
+.PHONY: cover
+cover: needs ## measure which statements the tests reach: .cache/cover.html
+	@mkdir -p .cache
+	$(GO) test -coverprofile .cache/cover.out -coverpkg ./cmd/...,./internal/... $(PKG)
+	$(GO) tool cover -html .cache/cover.out -o .cache/cover.html
+	@$(GO) tool cover -func .cache/cover.out | tail -1
+
+.PHONY: generate
+generate: ## make generated files again: the manual and the schema of the configuration
+	$(GO) generate ./...
+
+.PHONY: deps
+deps: ## print the package line for Debian and install what is missing
+	@tools/deps.sh
+
+.PHONY: needs
+needs:
+	@tools/deps.sh -q
+
+.PHONY: ci
+ci: ## run everything that must pass before a change lands
+	.ci/run
+
+$(TOOLS)/golangci-lint:
+	@echo "building golangci-lint, once; this takes some minutes"
+	$(GO) -C tools build -trimpath -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(TOOLS)/benchstat:
+	$(GO) -C tools build -trimpath -o $(CURDIR)/$@ golang.org/x/perf/cmd/benchstat
