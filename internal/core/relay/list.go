@@ -75,11 +75,12 @@ func nextURL(text string) (found, rest string) {
 		return "", rest
 	}
 	rest = skipStraySchemes(rest)
-	end := delimiter(rest)
-	if next := strings.Index(rest[:end], "://"); next >= 0 {
-		end = next - schemeEnd(rest[:next])
+	head := rest // the next scheme comes first: looking on to a delimiter would be quadratic
+	if next := strings.Index(rest, "://"); next >= 0 {
+		head = rest[:next-schemeEnd(rest[:next])]
 	}
-	return scheme + "://" + rest[:end], rest[end:]
+	head = head[:delimiter(head)]
+	return scheme + "://" + head, rest[len(head):]
 }
 
 func endsInLetter(text string) bool {

@@ -51,6 +51,9 @@ func Parse(text string) (URL, error) { return Rules{}.Parse(text) }
 
 // Parse is the function Parse under these rules.
 func (r Rules) Parse(text string) (URL, error) {
+	if text != "" && text[0] > ' ' && text[0]|0x20 != 'w' {
+		return URL{}, errScheme // most texts, without a further look
+	}
 	text = strings.Trim(text, " \t\r\n")
 	secure, rest, ok := cutScheme(text)
 	switch {
@@ -113,7 +116,6 @@ func (r Rules) Parse(text string) (URL, error) {
 	return URL{text: string(out), network: network}, nil
 }
 
-// cutScheme is the gate most texts fail, so it looks at a few bytes only.
 func cutScheme(text string) (secure bool, rest string, ok bool) {
 	if len(text) < len(schemeWS) || text[0]|0x20 != 'w' || text[1]|0x20 != 's' {
 		return false, "", false
@@ -167,8 +169,10 @@ func splitAuthority(authority string) (host string, port int, cause Cause) {
 	if !found {
 		return host, 0, ""
 	}
-	if _, err := netip.ParseAddr(authority); err == nil {
-		return "", 0, CauseAddress // IPv6 without its brackets
+	if strings.IndexByte(digits, ':') >= 0 {
+		if _, err := netip.ParseAddr(authority); err == nil {
+			return "", 0, CauseAddress // IPv6 without its brackets
+		}
 	}
 	if digits == "" || len(digits) > len("65535") || strings.Trim(digits, "0123456789") != "" {
 		return "", 0, CausePort
@@ -242,7 +246,6 @@ func appendPath(dst []byte, path string) ([]byte, Cause) {
 		start := len(dst)
 		dst = append(dst, '/')
 		plain = append(plain, '/')
-		first := len(plain)
 		for i := 0; i < len(segment); i++ {
 			c, escaped := segment[i], false
 			if c == '%' {
@@ -263,10 +266,6 @@ func appendPath(dst []byte, path string) ([]byte, Cause) {
 				return nil, CausePath
 			}
 		}
-		// A space at the edge of a segment is left over from a list.
-		if got := plain[first:]; len(got) > 0 && (got[0] == ' ' || got[len(got)-1] == ' ') {
-			return nil, CausePath
-		}
 		switch string(dst[start:]) {
 		case "/", "/.":
 			dst = dst[:start]
@@ -284,7 +283,7 @@ func appendPath(dst []byte, path string) ([]byte, Cause) {
 	if hasScheme(plain) {
 		return nil, CauseManySchemes
 	}
-	if !printable(plain) {
+	if !printable(plain) || spaceAtEdge(plain) {
 		return nil, CausePath
 	}
 	return dst, ""
@@ -327,6 +326,17 @@ func printable(text []byte) bool {
 		text = text[n:]
 	}
 	return true
+}
+
+// spaceAtEdge finds a space at either end of a segment, which is left over from
+// a list of URLs; between words it may stand.
+func spaceAtEdge(path []byte) bool {
+	for i, c := range path {
+		if c == ' ' && (path[i-1] == '/' || i+1 == len(path) || path[i+1] == '/') {
+			return true
+		}
+	}
+	return false
 }
 
 // unreserved characters are the same with and without an escape (RFC 3986, 2.3).
