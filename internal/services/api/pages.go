@@ -140,8 +140,8 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, nam
 }
 
 // number writes 1234567 as 1,234,567.
-func number[T int | int64](n T) string {
-	digits := strconv.FormatInt(int64(n), 10)
+func number(n int64) string {
+	digits := strconv.FormatInt(n, 10)
 	sign := ""
 	if digits[0] == '-' {
 		sign, digits = "-", digits[1:]

@@ -53,7 +53,7 @@ type Target struct {
 // Check runs every probe on one relay within the context's deadline.
 func Check(ctx context.Context, url relay.URL, dialer *dial.Dialer) []Result {
 	t := &Target{URL: url, Dialer: dialer}
-	defer t.close()
+	defer t.close(ctx)
 	var results []Result
 	for _, p := range All() {
 		if r, ran := p.Run(ctx, t); ran {
@@ -64,9 +64,10 @@ func Check(ctx context.Context, url relay.URL, dialer *dial.Dialer) []Result {
 	return results
 }
 
-func (t *Target) close() {
+func (t *Target) close(ctx context.Context) {
 	if t.session != nil {
-		t.session.Close()
+		// How a relay says goodbye is no part of the check.
+		_ = t.session.Close(ctx)
 	}
 }
 

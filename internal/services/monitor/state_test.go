@@ -1,0 +1,136 @@
+package monitor
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/store"
+)
+
+const day = 86400
+
+func checks(open, read dial.Cause) []store.Check {
+	list := []store.Check{{Probe: "open", OK: open == "", Cause: open}}
+	if open == "" {
+		list = append(list, store.Check{Probe: "read", OK: read == "", Cause: read})
+	}
+	return list
+}
+
+func TestJudge(t *testing.T) {
+	const now = 100 * day
+	up := store.Relay{State: store.StateUp, LastUp: now - 3600, PromotedAt: now - 30*day}
+	for _, test := range []struct {
+		name   string
+		relay  store.Relay
+		checks []store.Check
+		state  store.State
+		cause  dial.Cause
+	}{
+		{"opens and reads", up, checks("", ""), store.StateUp, ""},
+		{"wants authentication", up, checks("", dial.CauseReadAuth), store.StateDegraded, dial.CauseReadAuth},
+		{"one failure is no outage", up, checks(dial.CauseTCPTimeout, ""), store.StateDegraded, dial.CauseTCPTimeout},
+		{
+			"two failures are", store.Relay{State: store.StateDegraded, Failures: 1, LastUp: now - 7200},
+			checks(dial.CauseTCPTimeout, ""), store.StateDown, dial.CauseTCPTimeout,
+		},
+		{
+			"never seen up", store.Relay{State: store.StateNew, PromotedAt: now - 60},
+			checks(dial.CauseNXDomain, ""), store.StateDown, dial.CauseNXDomain,
+		},
+		{
+			"a week without success", store.Relay{State: store.StateDown, Failures: 9, LastUp: now - 7*day},
+			checks(dial.CauseTCPRefused, ""), store.StateDead, dial.CauseTCPRefused,
+		},
+		{
+			"almost a week", store.Relay{State: store.StateDown, Failures: 9, LastUp: now - 7*day + 1},
+			checks(dial.CauseTCPRefused, ""), store.StateDown, dial.CauseTCPRefused,
+		},
+		{
+			"promoted long ago, never up", store.Relay{State: store.StateDown, Failures: 9, PromotedAt: now - 8*day},
+			checks(dial.CauseTCPRefused, ""), store.StateDead, dial.CauseTCPRefused,
+		},
+		{
+			"back from the dead", store.Relay{State: store.StateDead, Failures: 40, LastUp: 1},
+			checks("", ""), store.StateUp, "",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			state, cause := judge(test.relay, test.checks, now)
+			if state != test.state || cause != test.cause {
+				t.Errorf("judge: %s because of %q, want %s because of %q", state, cause, test.state, test.cause)
+			}
+		})
+	}
+}
+
+// reports makes a group of relays that were up, of which some do not open.
+func reports(up, failed int) []Report {
+	list := make([]Report, up)
+	for i := range list {
+		list[i] = Report{Relay: store.Relay{State: store.StateUp, LastUp: 1, Failures: 0}, At: 1000, Checks: checks("", "")}
+		if i < failed {
+			list[i].Checks = checks(dial.CauseTCPTimeout, "")
+			list[i].State, list[i].Cause = store.StateDegraded, dial.CauseTCPTimeout
+		}
+	}
+	return list
+}
+
+func TestSelfDoubt(t *testing.T) {
+	for _, test := range []struct {
+		up, failed int
+		want       bool
+	}{
+		{0, 0, false},
+		{9, 9, false}, // too few to tell
+		{10, 3, false},
+		{10, 4, true},
+		{100, 30, false},
+		{100, 31, true},
+	} {
+		if have := selfDoubt(reports(test.up, test.failed)); have != test.want {
+			t.Errorf("%d of %d fail: self-doubt is %t", test.failed, test.up, have)
+		}
+	}
+}
+
+// TestOutcomeOfOurFault checks that a relay keeps its state, and gets no failed
+// check, while we suspect ourselves.
+func TestOutcomeOfOurFault(t *testing.T) {
+	s := New(DefaultConfig(), nil, nil, "", slog.New(slog.DiscardHandler))
+	r := reports(1, 1)[0]
+	o := s.outcome(r, true)
+	if o.State != store.StateUp || o.Cause != "" || o.Failures != 0 || o.Checks != nil {
+		t.Errorf("outcome of our own fault: %+v", o)
+	}
+	if o.Next.DueAt <= r.At || o.Next.DueAt > r.At+int64((6*time.Minute).Seconds()) {
+		t.Errorf("next check after %d s", o.Next.DueAt-r.At)
+	}
+	if o = s.outcome(r, false); o.State != store.StateDegraded || o.Failures != 1 || len(o.Checks) != 1 {
+		t.Errorf("outcome of its own fault: %+v", o)
+	}
+}
+
+// TestOutcomeSchedule checks that checks become rarer the longer a relay fails.
+func TestOutcomeSchedule(t *testing.T) {
+	s := New(DefaultConfig(), nil, nil, "", slog.New(slog.DiscardHandler))
+	last := int64(0)
+	for failures := range 5 {
+		r := Report{
+			Relay: store.Relay{State: store.StateDown, Failures: failures}, At: 1000,
+			Checks: checks(dial.CauseTCPTimeout, ""), State: store.StateDown,
+		}
+		o := s.outcome(r, false)
+		if wait := o.Next.DueAt - r.At; wait <= last {
+			t.Errorf("failure %d: wait of %d s after one of %d s", failures+1, wait, last)
+		} else {
+			last = wait
+		}
+		if o.Failures != failures+1 || o.Next.Attempts != failures+1 {
+			t.Errorf("failure %d is counted as %d", failures+1, o.Failures)
+		}
+	}
+}
