@@ -5,7 +5,19 @@ import (
 	"encoding/base32"
 	"strings"
 
+	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
+)
+
+// Hyphens and underscores are judged by asciiName alone: names with two
+// hyphens in the third place and with underscores do resolve.
+var lookup = idna.New(
+	idna.MapForLookup(),
+	idna.Transitional(false),
+	idna.StrictDomainName(false),
+	idna.CheckHyphens(false),
+	idna.CheckJoiners(true),
+	idna.BidiRule(),
 )
 
 // asciiName returns a host name in lower-case ASCII, and whether its form is
@@ -16,7 +28,10 @@ func asciiName(name string) (string, bool) {
 		return "", false
 	}
 	if !isASCII(name) || strings.Contains(strings.ToLower(name), "xn--") {
-		return "", false
+		var err error
+		if name, err = lookup.ToASCII(name); err != nil {
+			return "", false
+		}
 	}
 	name = strings.TrimSuffix(strings.ToLower(name), ".")
 	if len(name) > 253 {
