@@ -138,8 +138,11 @@ type lease struct {
 func (l *lease) rest() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.returned || l.idle {
-		return l.idle
+	if l.returned {
+		return false
+	}
+	if l.idle {
+		return true
 	}
 	b := l.budget
 	b.mu.Lock()

@@ -133,7 +133,7 @@ func New(cfg Config) *Dialer {
 		},
 		budget: newBudget(cfg),
 		// WebSocket and NIP-11 are HTTP/1.1; a server must not choose another.
-		roots:  &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}},
+		roots:   &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}},
 		lookup:  net.DefaultResolver.LookupNetIP,
 		connect: (&net.Dialer{Timeout: cfg.ConnectTimeout.Std()}).DialContext,
 	}

@@ -75,7 +75,7 @@ func networkOf(host string) relay.Network {
 	return relay.Clearnet
 }
 
-// agent names us in every request.
+// agent names us in every request, and types what the transport does not.
 type agent struct {
 	name string
 	next http.RoundTripper
@@ -84,5 +84,10 @@ type agent struct {
 func (a agent) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("User-Agent", a.name)
-	return a.next.RoundTrip(r)
+	resp, err := a.next.RoundTrip(r)
+	if err != nil && classify(PhaseHandshake, err) == CauseOther {
+		// What is wrong with an answer, net/http tells in words only.
+		return nil, &Error{Cause: CauseHTTP, Phase: PhaseHandshake, Host: r.URL.Host, Err: err}
+	}
+	return resp, err
 }

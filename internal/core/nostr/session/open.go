@@ -97,6 +97,7 @@ func open(ctx context.Context, conn *dial.Conn, u relay.URL, o Options) (*Sessio
 		return nil, refusal(conn, u, up, resp, err)
 	}
 	s.ws = ws
+	up.body.open = true
 	s.opening.Header = resp.Header
 	s.opening.Compressed = resp.Header.Get("Sec-WebSocket-Extensions") != ""
 	ws.SetReadLimit(-1) // read bounds the messages itself, to skip large ones
@@ -138,6 +139,7 @@ type upgrade struct {
 	conn  net.Conn
 	limit io.LimitedReader
 	br    *bufio.Reader
+	body  stream
 	err   error // of the exchange
 }
 
@@ -151,6 +153,7 @@ const (
 func newUpgrade(conn net.Conn) *upgrade {
 	u := &upgrade{conn: conn, limit: io.LimitedReader{R: conn, N: maxHeader}}
 	u.br = bufio.NewReaderSize(&u.limit, readBuffer)
+	u.body = stream{br: u.br, conn: conn}
 	return u
 }
 
@@ -174,7 +177,7 @@ func (u *upgrade) exchange(req *http.Request) (*http.Response, error) {
 			for i, v := range resp.Header.Values("Sec-WebSocket-Extensions") {
 				resp.Header["Sec-Websocket-Extensions"][i] = withoutWindow(v)
 			}
-			resp.Body = stream{u.br, u.conn}
+			resp.Body = &u.body
 			return resp, nil
 		}
 		if resp.StatusCode >= 200 {
@@ -199,17 +202,24 @@ func withoutWindow(extensions string) string {
 	return strings.Join(list, ",")
 }
 
-// stream is the connection after the handshake.
+// stream is the connection after the handshake. It has nothing to read until
+// it is open, because the library waits three seconds for an explanation when
+// it does not like the answer.
 type stream struct {
-	*bufio.Reader
+	br   *bufio.Reader
 	conn net.Conn
+	open bool
 }
 
-func (s stream) Write(p []byte) (int, error) { return s.conn.Write(p) }
-func (s stream) Close() error                { return s.conn.Close() }
+func (s *stream) Read(p []byte) (int, error) {
+	if !s.open {
+		return 0, io.EOF
+	}
+	return s.br.Read(p)
+}
 
-// WriteTo hides bufio's, which would read past the pulse.
-func (s stream) WriteTo(io.Writer) (int64, error) { return 0, errors.ErrUnsupported }
+func (s *stream) Write(p []byte) (int, error) { return s.conn.Write(p) }
+func (s *stream) Close() error                { return s.conn.Close() }
 
 // pulse gives every read and write a deadline, and asks with pings whether a
 // silent relay is still there. A read that times out at this level has taken
