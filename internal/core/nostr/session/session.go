@@ -232,7 +232,8 @@ func (s *Session) URL() relay.URL { return s.url }
 // Opening says how the session came about.
 func (s *Session) Opening() Opening { return s.opening }
 
-// Rest and Wake mark the connection as a resting one and back; see dial.Conn.
+// Rest marks the session as resting (a live tail), which frees its place among
+// those at work; see dial.Conn.Rest.
 func (s *Session) Rest() bool { return s.conn.Rest() }
 
 // Wake waits until a resting session may work again.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -225,4 +227,57 @@ func TestKeepAlive(t *testing.T) {
 			}
 		})
 	})
+}
+
+func TestBackPressure(t *testing.T) {
+	var sent atomic.Int64
+	flood := func(c *session.Conn, sub string) {
+		m := `["EVENT","%s",{"content":"` + strings.Repeat("x", 64<<10) + `"}]`
+		for range 20 {
+			say(c, sub, m)
+			sent.Add(1)
+		}
+		say(c, sub, `["EOSE","%s"]`)
+	}
+	inBubble(t, session.Options{}, flood, func(t *testing.T, s *session.Session) {
+		visited := int64(0)
+		page, err := s.Req(t.Context(), nostr.Filter{}, func([]byte) error {
+			visited++
+			after(time.Minute)
+			if ahead := sent.Load() - visited; ahead > 1 {
+				t.Errorf("%d messages were read ahead of a slow visit", ahead)
+			}
+			return nil
+		})
+		if err != nil || page.End.Kind != session.EOSE || visited != 20 {
+			t.Errorf("page %+v, error %v", page, err)
+		}
+	})
+}
+
+func TestCloseIsBounded(t *testing.T) {
+	// The relay takes nothing and says nothing any more.
+	dead := func(*session.Conn, string) { after(time.Hour) }
+	for _, tt := range []struct {
+		name string
+		ctx  time.Duration
+		took time.Duration
+	}{{"patient", time.Hour, 2 * time.Second}, {"hasty", time.Second, time.Second}} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, session.Options{}, dead, func(t *testing.T, s *session.Session) {
+				ctx, cancel := context.WithTimeout(t.Context(), tt.ctx)
+				defer cancel()
+				begin := time.Now()
+				if err := s.Close(ctx); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(begin); took > tt.took {
+					t.Errorf("close took %s", took)
+				}
+				if end, ended := s.Ended(); !ended || end.Kind != session.Disconnect {
+					t.Errorf("ended %v: %+v", ended, end)
+				}
+			})
+		})
+	}
 }
