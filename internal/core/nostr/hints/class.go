@@ -1,19 +1,28 @@
-// Package hints finds every relay URL that an event names, each with the class
-// of the place it stands in. It judges no URL beyond its form and asks no
-// network.
 package hints
 
 // Class says in what kind of place a relay URL was found, the word that the
 // archive keeps as its provenance.
 type Class string
 
-// The classes, from the most to the least trusted.
+// The classes, from the most to the least trusted. Events yield Monitor, List,
+// Hint and Content; the others are the words of other sources.
 const (
 	Seed    Class = "seed"    // the operator's or the built-in list
-	Monitor Class = "monitor" // a NIP-66 event of a monitor
-	List    Class = "list"    // a relay list of its author, as NIP-65
+	Monitor Class = "monitor" // what a monitor measures: NIP-66 and its kin
+	List    Class = "list"    // a list of relays, as NIP-65 or NIP-51
 	API     Class = "api"     // an HTTP source
 	NIP05   Class = "nip05"   // a NIP-05 relay map
 	Hint    Class = "hint"    // a hint beside a reference
-	Content Class = "content" // free text
+	Content Class = "content" // free text, or a place no specification names
 )
+
+// Rank orders classes by trust, the most trusted first: 0 is Seed. A word that
+// is no class comes last.
+func (c Class) Rank() int {
+	for i, known := range [...]Class{Seed, Monitor, List, API, NIP05, Hint, Content} {
+		if c == known {
+			return i
+		}
+	}
+	return 7
+}

@@ -314,9 +314,10 @@ func TestOneTypo(t *testing.T) {
 	}
 }
 
-// Names made by hand: records of type 9, 0, 0 again, 2 and 3; and the
-// deprecated kind of name.
+// Names made by hand: records of type 9, 0, 0 again, 2 and 3; two authors and
+// two kinds; and the deprecated kind of name.
 const (
+	twoAuthors        = "nevent1qqsqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqzyqqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszq3qqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqxpqqqqqqwqcyqqqqqzqfktw0m"
 	withUnknownRecord = "nprofile1pypkuethqqsrhuxx8l9ex335q7he0f09aej04zpazpl0ne2cgukyawd24mayt8gqqyqsyqg8qvqq6mxwl6"
 	oldRelay          = "nrelay1qqvhwumn8ghj7un9d3shjtnwdaehgu3wv4uxzmtsd3jsh6r089"
 )
@@ -335,6 +336,10 @@ func TestRecords(t *testing.T) {
 	got, err := nip19.Decode(withUnknownRecord)
 	if err != nil || got.PubKey != e.PubKey || len(got.Relays) != 0 || got.Kind != nil {
 		t.Errorf("with an unknown record: %+v, %v", got, err)
+	}
+	event, err := nip19.Decode(twoAuthors)
+	if err != nil || event.PubKey[0] != 1 || event.Kind == nil || *event.Kind != 7 {
+		t.Errorf("with two authors: %+v, %v", event, err)
 	}
 	relay, err := nip19.Decode(oldRelay)
 	if err != nil || !cmp.Equal(relay, nip19.Entity{Prefix: nip19.Relay, Relays: []string{"wss://relay.nostr.example"}}) {
