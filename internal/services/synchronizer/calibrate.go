@@ -1,0 +1,102 @@
+package synchronizer
+
+import (
+	"context"
+	"time"
+
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/session"
+	"bigbrotr/internal/core/store"
+)
+
+// calibrationAge is how long what was learned about a relay holds.
+const calibrationAge = 30 * 24 * time.Hour
+
+// hidesEvents notes that short and empty pages of this relay prove nothing.
+func (v *visit) hidesEvents() {
+	if !v.cal.PostFiltering {
+		v.cal.PostFiltering, v.learned = true, true
+	}
+}
+
+// calibrateUntil learns whether until is inclusive, from an event that the
+// relay has just shown: it must come when it is asked for by id and until its
+// own second.
+func (v *visit) calibrateUntil(ctx context.Context, ref nostr.Ref) error {
+	has := func(until int64) (bool, error) {
+		f := v.filter
+		f.IDs = []nostr.ID{ref.ID}
+		win := store.Interval{Lo: 0, Hi: until}
+		p, err := v.ask(ctx, question{filter: f, win: win, limit: 1})
+		if err != nil {
+			return false, err
+		}
+		if err := v.save(ctx, p, nil); err != nil {
+			return false, err
+		}
+		for _, r := range p.refs {
+			if r.ID == ref.ID {
+				return true, nil
+			}
+		}
+		return false, nil
+	}
+	inclusive, err := has(ref.CreatedAt)
+	if err != nil {
+		return err
+	}
+	if inclusive {
+		v.bounded, v.learned = true, true
+		return nil
+	}
+	later, err := has(ref.CreatedAt + 1)
+	if err != nil {
+		return err
+	}
+	if later {
+		v.cal.ExclusiveUntil, v.bounded, v.learned = true, true, true
+	}
+	return nil
+}
+
+// calibratePrivate learns whether the relay keeps private kinds to itself: it
+// refuses a filter of nothing else while it serves the open one. Then it may
+// drop them from other pages after the limit has been counted.
+func (v *visit) calibratePrivate(ctx context.Context) error {
+	if v.cal.PostFiltering {
+		return nil
+	}
+	for _, k := range privateKinds {
+		says, err := v.refuses(ctx, k)
+		if err != nil {
+			return err
+		}
+		if says {
+			v.hidesEvents()
+			return nil
+		}
+	}
+	return nil
+}
+
+// refuses reports whether the relay refuses a filter of one kind.
+func (v *visit) refuses(ctx context.Context, k nostr.Kind) (bool, error) {
+	f := v.filter
+	f.Kinds = []nostr.Kind{k}
+	p, err := v.ask(ctx, question{filter: f, win: v.target, limit: 1})
+	if err != nil {
+		return false, err
+	}
+	if err := v.save(ctx, p, nil); err != nil {
+		return false, err
+	}
+	switch {
+	case p.end.Lost():
+		return false, &halt{why: lost, cause: p.end.Cause()}
+	case p.end.Cause() == dial.CauseRateLimited:
+		return false, &halt{why: refused, cause: p.end.Cause()}
+	}
+	return p.end.Kind == session.Closed || p.end.Kind == session.Notice || p.end.Kind == session.EOSEAuth ||
+		p.end.EOSE() && p.notices > 0, nil
+}

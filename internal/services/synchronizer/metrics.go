@@ -1,0 +1,47 @@
+package synchronizer
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"bigbrotr/internal/core/store"
+)
+
+// metrics counts what synchronizing costs and brings.
+type metrics struct {
+	requests prometheus.Counter
+	bytes    prometheus.Counter
+	events   *prometheus.CounterVec
+	outside  prometheus.Counter
+	dense    prometheus.Counter
+	unproved prometheus.Counter
+	visits   *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "bigbrotr_sync_" + name, Help: help})
+	}
+	vector := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "bigbrotr_sync_" + name, Help: help}, []string{label})
+	}
+	m := &metrics{
+		requests: counter("requests_total", "Requests sent to relays."),
+		bytes:    counter("received_bytes_total", "Bytes of answers, uncompressed."),
+		events:   vector("events_total", "Events saved, by what they were to the archive.", "result"),
+		outside:  counter("outside_total", "Events that relays sent and nobody had asked for."),
+		dense:    counter("dense_seconds_total", "Seconds that did not fit into a page."),
+		unproved: counter("unproved_total", "Answers from which nothing could be claimed."),
+		visits:   vector("visits_total", "Visits of relays, by how they ended.", "cause"),
+	}
+	if reg != nil {
+		reg.MustRegister(m.requests, m.bytes, m.events, m.outside, m.dense, m.unproved, m.visits)
+	}
+	return m
+}
+
+func (m *metrics) saved(s store.Saved, b store.Batch) {
+	m.events.WithLabelValues("new").Add(float64(s.New))
+	m.events.WithLabelValues("known").Add(float64(s.Known + len(b.Known)))
+	m.events.WithLabelValues("refused").Add(float64(len(s.Refused)))
+	m.events.WithLabelValues("rejected").Add(float64(len(b.Rejected)))
+}

@@ -1,0 +1,457 @@
+package synchronizer
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+
+	"bigbrotr/internal/core/archive"
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/session"
+	"bigbrotr/internal/core/store"
+)
+
+// pager asks one relay. A session does it over the wire; property tests put a
+// model of a relay in its place.
+type pager interface {
+	Req(ctx context.Context, f nostr.Filter, visit func(raw []byte) error) (session.Page, error)
+	Count(ctx context.Context, f nostr.Filter) (nostr.CountResult, session.Terminal, error)
+	Late(sub string) session.Late
+}
+
+const (
+	// sliceBytes is how much of a page is held raw. A longer page is sorted and
+	// saved in slices while it comes, so that twenty relays at once need no more
+	// than a few megabytes each.
+	sliceBytes = 1 << 20
+	// Beyond these a page is a flood: the relay ignores the limit.
+	floodEvents = 5000
+	floodFactor = 4
+	floodBytes  = 256 << 20
+)
+
+// page is the answer to one REQ.
+type page struct {
+	win   store.Interval // what was asked for, and is answered if all is well
+	limit int
+	sent  int64 // when the REQ was sent: nothing is claimed above it
+	sub   string
+	end   session.Terminal
+
+	flood   bool
+	notices int
+	largest int // the largest page that the relay had given before
+
+	refs     []nostr.Ref // the frames within the window, in their order, wrong ones too
+	lo, hi   int64       // the oldest and the newest of refs
+	order    store.PageOrder
+	unread   int // frames that are no event
+	oversize int // frames that were too large to read
+	above    int // events newer than what was asked for
+	below    int // events older than what was asked for
+	stray    int // events within the window that do not match the filter
+
+	refused         int // frames with a wrong id or signature
+	badLo, badHi    int64
+	kinds           map[nostr.Kind]int
+	rest            archive.Sorted // what has not been saved yet
+	falling, rising bool           // the order of the frames so far
+}
+
+// frames is the size of the page as the relay counts it.
+func (p *page) frames() int { return len(p.refs) + p.unread + p.oversize }
+
+// clean reports whether the page may prove anything.
+func (p *page) clean() bool { return p.end.EOSE() && p.notices == 0 && !p.flood }
+
+// full reports whether the page may have been cut off: it is as large as the
+// largest page that this relay has given, as far as we asked for so much. No
+// relay cuts pages below ten events (the smallest cap seen is 100), or every
+// relay with a single event would look full.
+func (p *page) full() bool {
+	return p.frames() >= min(p.limit, p.largest) && p.frames() >= min(p.limit, smallestCap)
+}
+
+const smallestCap = 10
+
+// empty reports that nothing at all came.
+func (p *page) empty() bool { return p.frames() == 0 }
+
+// at returns the ids of a second.
+func (p *page) at(second int64) []nostr.ID {
+	var ids []nostr.ID
+	for _, r := range p.refs {
+		if r.CreatedAt == second {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids
+}
+
+// repeats reports whether the page holds one of ids.
+func (p *page) repeats(ids []nostr.ID) bool {
+	for _, r := range p.refs {
+		for _, id := range ids {
+			if r.ID == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// adds reports whether the page holds an event within win that is not among ids.
+func (p *page) adds(win store.Interval, ids []nostr.ID) bool {
+	known := make(map[nostr.ID]bool, len(ids))
+	for _, id := range ids {
+		known[id] = true
+	}
+	for _, r := range p.refs {
+		if !known[r.ID] && inside(win, r.CreatedAt) {
+			return true
+		}
+	}
+	return false
+}
+
+// take accounts for one frame within the window.
+func (p *page) take(ref nostr.Ref) {
+	if len(p.refs) == 0 {
+		p.lo, p.hi = ref.CreatedAt, ref.CreatedAt
+		p.falling, p.rising = true, true
+	} else {
+		last := p.refs[len(p.refs)-1].CreatedAt
+		p.falling = p.falling && ref.CreatedAt <= last
+		p.rising = p.rising && ref.CreatedAt >= last
+		p.lo, p.hi = min(p.lo, ref.CreatedAt), max(p.hi, ref.CreatedAt)
+	}
+	p.refs = append(p.refs, ref)
+}
+
+func (p *page) sorted() store.PageOrder {
+	switch {
+	case len(p.refs) == 0, p.lo == p.hi:
+		return store.OrderUnknown
+	case p.falling:
+		return store.OrderNewest
+	case p.rising:
+		return store.OrderOldest
+	}
+	return store.OrderUnsorted
+}
+
+// question is what a REQ asks.
+type question struct {
+	filter  nostr.Filter // without bounds and limit
+	win     store.Interval
+	limit   int                // 0: what the relay accepts
+	observe func(*nostr.Event) // sees each valid event, under a lock
+}
+
+// bounds puts the window into a filter and returns the newest created_at that
+// an obedient relay may answer with.
+func (v *visit) bounds(f nostr.Filter, win store.Interval) (nostr.Filter, int64) {
+	top := win.Hi
+	if win.Lo >= 1 && !v.noSince {
+		lo := win.Lo
+		f.Since = &lo
+	}
+	if win.Hi < maxTime {
+		if v.cal.ExclusiveUntil {
+			top++
+		}
+		top = max(top, 1)
+		hi := top
+		f.Until = &hi
+	}
+	return f, top
+}
+
+// ask sends one REQ and reads its answer. What came is sorted; the last slice
+// of it is left in page.rest, so that it can be saved with what it proves. The
+// error is a local one, or a halt where nothing could be asked.
+func (v *visit) ask(ctx context.Context, q question) (*page, error) {
+	if err := v.turn(ctx); err != nil {
+		return nil, err
+	}
+	limit := q.limit
+	if limit == 0 {
+		limit = v.limit
+	}
+	wire, top := v.bounds(q.filter, q.win)
+	p := &page{win: q.win, limit: limit, largest: v.cal.LargestPage, kinds: map[nostr.Kind]int{}}
+	match := wire
+	wire.Limit = &limit
+	var seen sync.Mutex
+	keep := func(e *nostr.Event) bool {
+		if !match.Matches(e) {
+			return false
+		}
+		if q.observe != nil {
+			seen.Lock()
+			q.observe(e)
+			seen.Unlock()
+		}
+		return true
+	}
+
+	var arena []byte
+	var ends []int
+	sort := func() error {
+		raws := make([][]byte, len(ends))
+		start := 0
+		for i, end := range ends {
+			raws[i] = arena[start:end:end]
+			start = end
+		}
+		sorted, err := v.intake.Sort(ctx, raws, keep)
+		if err != nil {
+			return fmt.Errorf("sort page: %w", err)
+		}
+		arena, ends = arena[:0], ends[:0]
+		p.rest = sorted
+		v.account(p, top)
+		return nil
+	}
+	count, size := 0, 0
+	answer, err := v.pager.Req(ctx, wire, func(raw []byte) error {
+		count, size = count+1, size+len(raw)
+		if count > max(floodFactor*limit, floodEvents) || size > floodBytes {
+			p.flood = true
+			return session.ErrStop
+		}
+		if len(ends) > 0 && len(arena)+len(raw) > sliceBytes {
+			if err := sort(); err != nil {
+				return err
+			}
+			if err := v.save(ctx, p, nil); err != nil {
+				return err
+			}
+		}
+		arena = append(arena, raw...)
+		ends = append(ends, len(arena))
+		return nil
+	})
+	v.spent(answer.Bytes)
+	if err != nil {
+		return nil, v.local(ctx, err)
+	}
+	if err := sort(); err != nil {
+		return nil, v.local(ctx, err)
+	}
+	p.end, p.sub, p.sent = answer.End, answer.Sub, answer.SentAt.Unix()
+	p.notices, p.oversize = answer.Notices, answer.Oversize
+	p.unread += answer.Malformed
+	p.order = p.sorted()
+	if p.clean() {
+		v.served = true
+		if v.lowered && v.cal.Limit != limit {
+			v.cal.Limit, v.learned = limit, true
+		}
+		if p.frames() > v.cal.LargestPage {
+			v.cal.LargestPage = p.frames()
+			v.learned = true
+		}
+	}
+	v.settle()
+	v.report.EventsReceived += int64(count)
+	v.tell(q.win)
+	return p, nil
+}
+
+// account takes the findings of a slice into the page.
+func (v *visit) account(p *page, top int64) {
+	before := p.above + p.below + p.stray
+	for _, f := range p.rest.Findings {
+		switch {
+		case f.Verdict == archive.Unread:
+			p.unread++
+			continue
+		case f.CreatedAt > top:
+			p.above++
+			continue
+		case f.CreatedAt < p.win.Lo && !v.noSince:
+			p.below++
+			continue
+		case f.CreatedAt > p.win.Hi:
+			continue // the second that was added for an exclusive until
+		}
+		p.take(f.Ref)
+		switch f.Verdict {
+		case archive.Refused:
+			if p.refused == 0 {
+				p.badLo, p.badHi = f.CreatedAt, f.CreatedAt
+			}
+			p.badLo, p.badHi = min(p.badLo, f.CreatedAt), max(p.badHi, f.CreatedAt)
+			p.refused++
+		case archive.Stray:
+			p.stray++
+		default:
+			p.kinds[f.Kind]++
+			v.note(f.Kind)
+		}
+	}
+	p.rest.Findings = nil
+	v.sums.outside.Add(float64(p.above + p.below + p.stray - before))
+}
+
+// holes are the places of this page that hold something we cannot have: events
+// whose id or signature is wrong, and frames that could not be read. A forged
+// event is none that the relay holds, so the rest of the page may still be
+// claimed; the hole says what stands there. Frames without a readable time lie
+// anywhere in the answered stretch.
+func (w *walk) holes(p *page, stretch store.Interval) []store.Hole {
+	var out []store.Hole
+	add := func(lo, hi int64, reason store.HoleReason, count int) {
+		if count > 0 {
+			out = append(out, w.hole(store.Interval{Lo: lo, Hi: max(lo, hi)}, store.AnyKind, reason, int64(count), retryInvalid))
+		}
+	}
+	hi := min(stretch.Hi, max(p.sent-1, p.hi))
+	add(p.badLo, p.badHi, store.HoleInvalid, p.refused)
+	add(stretch.Lo, hi, store.HoleInvalid, p.unread)
+	add(stretch.Lo, hi, store.HoleOversize, p.oversize)
+	if p.end.Kind == session.EOSEAuth {
+		out = append(out, w.hole(store.Interval{Lo: stretch.Lo, Hi: max(stretch.Lo, hi)}, store.AnyKind, store.HoleAuth, -1, retryInvalid))
+	}
+	return out
+}
+
+// claim is coverage on its way to being proved.
+type claim struct {
+	store.Coverage
+	holes []store.Hole // what is known to be missing inside
+	subs  []string     // answers that nothing in the interval may follow
+}
+
+// claim makes a claim of a stretch by its weakest page. It is cut below the
+// second in which the REQ was sent: an event of that second may have come to
+// the relay after the answer.
+func (w *walk) claim(stretch store.Interval, p *page, level store.Level, method string) *claim {
+	stretch.Hi = min(stretch.Hi, p.sent-1)
+	if stretch.Lo > stretch.Hi {
+		return nil
+	}
+	return &claim{
+		Coverage: store.Coverage{
+			Relay: w.v.relay.ID, Filter: w.filterID, Interval: stretch,
+			Level: level, AsOf: p.sent, Method: method, N: int64(len(p.refs)),
+		},
+		holes: w.holes(p, stretch),
+		subs:  []string{p.sub},
+	}
+}
+
+// undisturbed reports whether nothing of the claimed interval came after the
+// EOSE that the claim rests on.
+func (v *visit) undisturbed(c *claim) bool {
+	for _, sub := range c.subs {
+		late := v.pager.Late(sub)
+		if late.Unread > 0 {
+			return false
+		}
+		if late.Events > 0 && late.Oldest <= c.Hi && late.Newest >= c.Lo {
+			return false
+		}
+	}
+	return true
+}
+
+// prove takes a claim whose last proof, a later answer, is in.
+func (v *visit) prove(c *claim) {
+	if c == nil {
+		return
+	}
+	if !v.undisturbed(c) {
+		v.unproved++
+		return
+	}
+	v.proved = append(v.proved, c)
+}
+
+// await takes a claim that is proved when the next answer ends and nothing has
+// come late.
+func (v *visit) await(c *claim) {
+	if c != nil {
+		v.waiting = append(v.waiting, c)
+	}
+}
+
+// settle is called when an answer has ended: what waited for it is proved.
+func (v *visit) settle() {
+	for _, c := range v.waiting {
+		v.prove(c)
+	}
+	v.waiting = nil
+}
+
+// save writes what is left of a page, and what has been proved meanwhile, in
+// one transaction. p may be nil.
+func (v *visit) save(ctx context.Context, p *page, holes []store.Hole) error {
+	batch := store.Batch{Relay: v.relay.ID, SeenAt: v.now().Unix(), Holes: holes}
+	if p != nil {
+		batch.Events, batch.Known, batch.Rejected = p.rest.New, p.rest.Known, p.rest.Rejected
+		p.rest = archive.Sorted{}
+	}
+	for _, c := range v.proved {
+		// A batch heals the holes of one filter.
+		if len(batch.Claims) > 0 && batch.Filter != c.Filter {
+			if err := v.saveBatch(ctx, batch); err != nil {
+				return err
+			}
+			batch = store.Batch{Relay: v.relay.ID, SeenAt: batch.SeenAt}
+		}
+		batch.Filter = c.Filter
+		batch.Claims = append(batch.Claims, c.Coverage)
+		batch.Healed = append(batch.Healed, c.Interval)
+		batch.Holes = append(batch.Holes, c.holes...)
+	}
+	v.proved = nil
+	if len(batch.Events)+len(batch.Known)+len(batch.Rejected)+len(batch.Claims)+len(batch.Holes) == 0 {
+		return nil
+	}
+	return v.saveBatch(ctx, batch)
+}
+
+func (v *visit) saveBatch(ctx context.Context, b store.Batch) error {
+	saved, err := v.store.SaveBatch(ctx, b)
+	if err != nil {
+		return v.local(ctx, fmt.Errorf("save batch: %w", err))
+	}
+	v.report.New += int64(saved.New)
+	v.report.Known += int64(len(b.Known) + saved.Known)
+	v.progressed = v.progressed || saved.New > 0 || len(b.Claims) > 0
+	v.sums.saved(saved, b)
+	return nil
+}
+
+// count asks for an exact number; false when there is none.
+func (v *visit) count(ctx context.Context, f nostr.Filter, win store.Interval) (int64, bool, error) {
+	if v.noCount {
+		return 0, false, nil
+	}
+	if err := v.turn(ctx); err != nil {
+		return 0, false, err
+	}
+	f, _ = v.bounds(f, win)
+	n, end, err := v.pager.Count(ctx, f)
+	v.spent(0)
+	if err != nil {
+		return 0, false, v.local(ctx, err)
+	}
+	v.settle()
+	switch {
+	case end.Lost():
+		return 0, false, &halt{why: lost, cause: end.Cause()}
+	case end.Kind != session.Counted:
+		v.noCount = true
+		return 0, false, nil
+	case n.Approximate || n.Count < 0 || n.Count == math.MaxInt64:
+		return 0, false, nil
+	}
+	if !v.cal.Counts {
+		v.cal.Counts, v.learned = true, true
+	}
+	return n.Count, true, nil
+}

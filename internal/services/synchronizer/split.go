@@ -1,0 +1,123 @@
+package synchronizer
+
+import (
+	"context"
+
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/store"
+)
+
+// split walks a gap of a relay whose pages are in no order. The oldest event of
+// such a page says nothing about what lies above it, so windows are halved
+// until both halves add nothing to the whole, and the whole was no full page.
+// That costs about three times the pages of a walk.
+func (w *walk) split(ctx context.Context, gap store.Interval) error {
+	p, err := w.whole(ctx, gap)
+	if err != nil || p == nil {
+		return err
+	}
+	if !w.v.bounded && len(p.refs) > 0 {
+		if err := w.v.calibrateUntil(ctx, p.refs[0]); err != nil {
+			return err
+		}
+		if w.v.cal.ExclusiveUntil {
+			return w.split(ctx, gap)
+		}
+	}
+	return w.halve(ctx, p)
+}
+
+// whole asks for a window of an unordered relay. It returns nil when the window
+// cannot be had; then its gap stays.
+func (w *walk) whole(ctx context.Context, win store.Interval) (*page, error) {
+	v := w.v
+	for range maxFaults {
+		p, err := v.ask(ctx, question{filter: w.filter, win: win})
+		if err != nil {
+			return nil, err
+		}
+		if err := v.save(ctx, p, w.holes(p, win)); err != nil {
+			return nil, err
+		}
+		switch {
+		case !p.clean():
+			if p.flood {
+				return p, nil // narrower windows follow anyway
+			}
+			if err := w.trouble(p); err != nil {
+				return nil, err
+			}
+		case p.above+p.below > 0:
+			if paged, err := w.outside(ctx, p, win, up); err != nil || !paged {
+				return nil, err
+			}
+		default:
+			w.faults, w.served = 0, true
+			return p, nil
+		}
+	}
+	v.unproved++
+	return nil, nil
+}
+
+// halve finishes the window of p.
+func (w *walk) halve(ctx context.Context, p *page) error {
+	v, win := w.v, p.win
+	if win.Lo == win.Hi || win.Hi <= 1 {
+		if p.full() || p.flood {
+			return w.dense(ctx, win, p)
+		}
+		if !w.hides() {
+			v.await(w.claim(win, p, store.LevelWalked, "split"))
+		}
+		return nil
+	}
+	mid := win.Lo + (win.Hi-win.Lo)/2
+	mid = max(mid, 1)
+	newer, err := w.whole(ctx, store.Interval{Lo: mid + 1, Hi: win.Hi})
+	if err != nil {
+		return err
+	}
+	older, err := w.whole(ctx, store.Interval{Lo: win.Lo, Hi: mid})
+	if err != nil {
+		return err
+	}
+	if newer != nil && older != nil && p.clean() && !p.full() && sameIDs(p, newer, older) {
+		if w.hides() {
+			v.unproved++
+		} else if c := w.claim(win, p, store.LevelWalked, "split"); c != nil {
+			c.subs = append(c.subs, newer.sub, older.sub)
+			v.await(c)
+		}
+		return nil
+	}
+	// Only the ids of the pages on the way down are held: 500 on each of at most
+	// 63 levels.
+	for _, half := range []*page{newer, older} {
+		if half == nil {
+			continue
+		}
+		if err := w.halve(ctx, half); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sameIDs reports whether the halves hold exactly what the whole holds.
+func sameIDs(whole, newer, older *page) bool {
+	ids := make(map[nostr.ID]bool, len(whole.refs))
+	for _, r := range whole.refs {
+		ids[r.ID] = true
+	}
+	halves := make(map[nostr.ID]bool, len(ids))
+	for _, p := range []*page{newer, older} {
+		for _, r := range p.refs {
+			if !ids[r.ID] {
+				return false
+			}
+			halves[r.ID] = true
+		}
+	}
+	return len(halves) == len(ids)
+}

@@ -1,0 +1,382 @@
+// Package synchronizer owns the completeness of the archive: what of a relay is
+// not proved to be held, how it is asked for, and what an answer proves. It
+// leaves connections to nostr/session, the judgement of events to archive, and
+// the keeping of events and claims, in one transaction, to the store.
+//
+// The walk goes from newest to oldest by an inclusive until. A page is claimed
+// when its successor repeats an event of its last second, so that nothing can
+// lie between them; whatever ends without an EOSE proves nothing and stays a
+// gap; what exists and cannot be had becomes a hole with a reason.
+package synchronizer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"bigbrotr/internal/core/archive"
+	"bigbrotr/internal/core/config"
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/session"
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/service"
+	"bigbrotr/internal/core/store"
+)
+
+// Name is the synchronizer's name in the store's schedule.
+const Name = "synchronizer"
+
+// Config is what an operator may choose.
+type Config struct {
+	// Interval is the time between two looks at what is due.
+	Interval config.Duration `yaml:"interval"`
+	// Every is the time between two visits of a relay that is walked to the end.
+	Every config.Duration `yaml:"every"`
+	// Parallel is the number of relays visited at once.
+	Parallel int `yaml:"parallel"`
+	// Limit is the number of events asked for in a page.
+	Limit int `yaml:"limit"`
+	// Overlap is how far below the top of what is proved each pass begins, for
+	// the events that reach a relay late.
+	Overlap config.Duration `yaml:"overlap"`
+	// Idle is how long an answer may be silent.
+	Idle config.Duration `yaml:"idle"`
+	// Answer bounds a whole answer, so that a relay cannot hold us by drips.
+	Answer config.Duration `yaml:"answer"`
+	// PerSecond is the number of requests that one relay gets in a second.
+	PerSecond int `yaml:"per_second"`
+	// VisitTime, VisitRequests and VisitBytes bound one visit. The rest waits
+	// until other relays have had their turn.
+	VisitTime     config.Duration `yaml:"visit_time"`
+	VisitRequests int             `yaml:"visit_requests"`
+	VisitBytes    config.Bytes    `yaml:"visit_bytes"`
+}
+
+// DefaultConfig returns the values of keys that are not set.
+func DefaultConfig() Config {
+	return Config{
+		Interval:      config.Duration(5 * time.Second),
+		Every:         config.Duration(time.Hour),
+		Parallel:      20,
+		Limit:         500,
+		Overlap:       config.Duration(3 * 24 * time.Hour),
+		Idle:          config.Duration(30 * time.Second),
+		Answer:        config.Duration(3 * time.Minute),
+		PerSecond:     20,
+		VisitTime:     config.Duration(10 * time.Minute),
+		VisitRequests: 5000,
+		VisitBytes:    config.Bytes(2 << 30),
+	}
+}
+
+// Validate reports values that cannot work.
+func (c Config) Validate(check *config.Check) {
+	second, day := config.Duration(time.Second), config.Duration(24*time.Hour)
+	config.InRange(check, "interval", c.Interval, second, day)
+	config.InRange(check, "every", c.Every, second, 30*day)
+	config.InRange(check, "parallel", c.Parallel, 1, 1000)
+	config.InRange(check, "limit", c.Limit, smallestLimit, 5000)
+	config.InRange(check, "overlap", c.Overlap, 0, 365*day)
+	config.InRange(check, "idle", c.Idle, second, day)
+	config.InRange(check, "answer", c.Answer, second, day)
+	config.InRange(check, "per_second", c.PerSecond, 1, 1000)
+	config.InRange(check, "visit_time", c.VisitTime, second, day)
+	config.InRange(check, "visit_requests", c.VisitRequests, 50, 1_000_000)
+	config.InRange(check, "visit_bytes", c.VisitBytes, 1<<20, 1<<50)
+}
+
+// Store is what the synchronizer needs of the archive.
+type Store interface {
+	store.Schedule
+	store.Archive
+	store.Coverages
+	LatestChecks(ctx context.Context, relay store.RelayID) ([]store.Check, error)
+}
+
+// Service is the synchronizer.
+type Service struct {
+	cfg    Config
+	store  Store
+	dialer *dial.Dialer
+	owner  string
+	log    *slog.Logger
+	intake *archive.Intake
+	sums   *metrics
+
+	mu     sync.Mutex
+	passes map[store.RelayID]pass // begun and not over
+}
+
+// New returns a synchronizer that leases relays as owner. Metrics are
+// registered with reg, which may be nil.
+func New(cfg Config, st Store, dialer *dial.Dialer, owner string, reg prometheus.Registerer, log *slog.Logger) *Service {
+	return &Service{
+		cfg: cfg, store: st, dialer: dialer, owner: owner, log: log,
+		intake: archive.NewIntake(st, reg),
+		sums:   newMetrics(reg),
+		passes: map[store.RelayID]pass{},
+	}
+}
+
+// Cycle visits every relay that is due, Parallel at once, each with a budget of
+// its own. It returns when nothing is due any more that was due at its start.
+// When a stop is asked for, the pages in hand are finished and the leases of
+// the relays that were not visited end by themselves.
+func (s *Service) Cycle(ctx context.Context) error {
+	begin := time.Now()
+	var sum tally
+	group, ctx := errgroup.WithContext(ctx)
+	for range s.cfg.Parallel {
+		group.Go(func() error {
+			for !service.Stopping(ctx) {
+				visited, err := s.one(ctx, begin, &sum)
+				if err != nil || !visited {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	if sum.relays > 0 {
+		s.log.InfoContext(ctx, "relays synchronized", "relays", sum.relays, "failed", sum.failed,
+			"requests", sum.requests, "new", sum.fresh, "known", sum.known,
+			"seconds", int64(time.Since(begin).Seconds()))
+	}
+	return err
+}
+
+// tally sums up a cycle.
+type tally struct {
+	mu                     sync.Mutex
+	relays, failed         int
+	requests, fresh, known int64
+}
+
+func (t *tally) add(r Report) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.relays++
+	if r.Cause != "" {
+		t.failed++
+	}
+	t.requests += r.Requests
+	t.fresh += r.New
+	t.known += r.Known
+}
+
+// one visits the relay that is due the longest. It returns false when none is.
+func (s *Service) one(ctx context.Context, begin time.Time, sum *tally) (bool, error) {
+	now := time.Now()
+	// A visit ends by its budget; an answer that is under way then may take as
+	// long as answers may.
+	lease := s.cfg.VisitTime.Std() + s.cfg.Answer.Std() + 5*time.Minute
+	due, err := s.store.DueRelays(ctx, store.Due{
+		Service: Name, Now: begin.Unix(), Limit: 1, Owner: s.owner,
+		Until: now.Add(lease).Unix(), Networks: s.networks(),
+	})
+	if err != nil {
+		return false, fmt.Errorf("lease relays: %w", err)
+	}
+	if len(due) == 0 {
+		return false, nil
+	}
+	work := due[0]
+	v, end, err := s.visit(ctx, work.Relay, budget{
+		until:    now.Add(s.cfg.VisitTime.Std()),
+		requests: int64(s.cfg.VisitRequests),
+		bytes:    int64(s.cfg.VisitBytes),
+	}, nil)
+	if err != nil {
+		return false, err
+	}
+	next := s.next(work, v, end, time.Now())
+	// What was decided is saved also when we are being stopped.
+	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	if err := s.store.SaveNext(saving, []store.Next{next}); err != nil {
+		return false, fmt.Errorf("save schedule: %w", err)
+	}
+	s.log.DebugContext(ctx, "relay synchronized", "relay", work.Relay.URL.String(), "cause", string(v.report.Cause),
+		"requests", v.report.Requests, "new", v.report.New, "known", v.report.Known, "due", next.DueAt)
+	sum.add(v.report)
+	return true, nil
+}
+
+const saveTimeout = 5 * time.Second
+
+func (s *Service) networks() []relay.Network {
+	var out []relay.Network
+	for _, n := range []relay.Network{relay.Clearnet, relay.Tor, relay.I2P, relay.Loki} {
+		if s.dialer.Enabled(n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// Sync walks a relay to the end, without the bounds of a visit. progress, which
+// may be nil, is called after every answer. What the relay does is in the
+// report; the error is ours.
+func (s *Service) Sync(ctx context.Context, r store.Relay, progress func(Progress)) (Report, error) {
+	v, _, err := s.visit(ctx, r, budget{}, progress)
+	if err != nil {
+		return Report{}, err
+	}
+	return v.report, nil
+}
+
+// visit connects to a relay and works there until the work is done, the budget
+// is spent, or the relay does not go on. A lost connection is opened again as
+// long as each brings something.
+func (s *Service) visit(ctx context.Context, r store.Relay, b budget, progress func(Progress)) (*visit, error, error) {
+	v, err := s.arrive(ctx, r, b, progress)
+	if err != nil {
+		return nil, nil, fmt.Errorf("visit %s: %w", r.URL, err)
+	}
+	end := v.stay(ctx, func(ctx context.Context) (pager, func(), error) { return s.connect(ctx, r.URL) })
+	if end != nil && !isHalt(end) {
+		return nil, nil, fmt.Errorf("visit %s: %w", r.URL, end)
+	}
+	s.remember(v, end == nil)
+	v.report.Cause = causeOf(end)
+	// Nothing of this may be lost to the stop that ended the visit.
+	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	if err := v.finish(saving, end == nil); err != nil {
+		return nil, nil, fmt.Errorf("visit %s: %w", r.URL, err)
+	}
+	s.sums.visits.WithLabelValues(string(v.report.Cause)).Inc()
+	return v, end, nil
+}
+
+// arrive prepares a visit.
+func (s *Service) arrive(ctx context.Context, r store.Relay, b budget, progress func(Progress)) (*visit, error) {
+	v := &visit{
+		store: s.store, intake: s.intake, log: s.log, sums: s.sums, now: time.Now,
+		pace:   rate.NewLimiter(rate.Limit(s.cfg.PerSecond), s.cfg.PerSecond),
+		budget: b, relay: r,
+		overlap:   int64(s.cfg.Overlap.Std().Seconds()),
+		span:      maxTime,
+		kindChunk: kindChunk,
+		kinds:     map[nostr.Kind]int{},
+		report:    Report{URL: r.URL.String()},
+	}
+	oldest := int64(maxTime)
+	v.tell = func(win store.Interval) {
+		oldest = min(oldest, win.Hi)
+		if progress != nil {
+			progress(Progress{
+				Window: win, Oldest: oldest, Requests: v.report.Requests, Events: v.report.EventsReceived,
+				New: v.report.New, Known: v.report.Known, Bytes: v.report.BytesReceived,
+			})
+		}
+	}
+	return v, v.begin(ctx, s.cfg.Limit, s.recall(r.ID))
+}
+
+// begin reads what the visit needs to know.
+func (v *visit) begin(ctx context.Context, limit int, p pass) error {
+	now := v.now().Unix()
+	if p.begun == 0 {
+		p = pass{begun: now}
+	}
+	v.pass = p
+	v.target = store.Interval{Lo: 0, Hi: now + lead}
+	id, err := v.store.FilterID(ctx, v.filter)
+	if err != nil {
+		return fmt.Errorf("number filter: %w", err)
+	}
+	v.filterID = id
+	return v.calibration(ctx, limit)
+}
+
+// maxLosses is how many connections may be lost in a row without a new proof.
+const maxLosses = 2
+
+// stay works over as many connections as it takes. The error is a halt when
+// the relay or the budget ended the visit.
+func (v *visit) stay(ctx context.Context, connect func(context.Context) (pager, func(), error)) error {
+	for losses := 0; ; {
+		p, leave, err := connect(ctx)
+		if err != nil {
+			return v.unreached(ctx, err)
+		}
+		v.pager = p
+		before := v.report.New
+		err = v.work(ctx)
+		leave()
+		v.waiting, v.proved, v.noCount = nil, nil, false
+		h, ok := errors.AsType[*halt](err)
+		if !ok || h.why != lost {
+			return err
+		}
+		if losses++; v.report.New > before {
+			losses = 0
+		}
+		if losses >= maxLosses {
+			return err
+		}
+		// The page at which it was lost may be more than the relay can give.
+		v.span = min(v.span, width(v.target)) / shrink
+	}
+}
+
+// unreached makes a visit's end of a failed connection.
+func (v *visit) unreached(ctx context.Context, err error) error {
+	if service.Stopping(ctx) || ctx.Err() != nil {
+		return &halt{why: stopped}
+	}
+	if cause := dial.CauseOf(err); cause != "" {
+		return &halt{why: lost, cause: cause}
+	}
+	return fmt.Errorf("connect: %w", err)
+}
+
+// connect opens a session.
+func (s *Service) connect(ctx context.Context, u relay.URL) (pager, func(), error) {
+	opening, done := service.UntilStop(ctx)
+	defer done()
+	sess, err := session.Dial(opening, u, session.Options{
+		Dialer: s.dialer, Idle: s.cfg.Idle.Std(), Request: s.cfg.Answer.Std(),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return sess, func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+		defer cancel()
+		_ = sess.Close(closing) // its only failure is that of our own context
+	}, nil
+}
+
+// passAge is after how long a pass that does not end is begun anew.
+const passAge = 24 * time.Hour
+
+func (s *Service) recall(id store.RelayID) pass {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.passes[id]
+	if time.Now().Unix()-p.begun > int64(passAge.Seconds()) {
+		return pass{}
+	}
+	return p
+}
+
+func (s *Service) remember(v *visit, done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if done {
+		delete(s.passes, v.relay.ID)
+	} else {
+		s.passes[v.relay.ID] = v.pass
+	}
+}

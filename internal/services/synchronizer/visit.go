@@ -1,0 +1,374 @@
+package synchronizer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"bigbrotr/internal/core/archive"
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/nip11"
+	"bigbrotr/internal/core/service"
+	"bigbrotr/internal/core/store"
+)
+
+// pass is one walk over all of a relay, which may take several visits. What it
+// has proved is not walked again before the pass is over.
+type pass struct {
+	begun   int64
+	topDone bool // the overlap with the pass before has been walked
+}
+
+// budget bounds one visit. Zero means no bound.
+type budget struct {
+	until    time.Time
+	requests int64
+	bytes    int64
+}
+
+// visit is one stay at a relay, over one connection or several.
+type visit struct {
+	store  Store
+	intake *archive.Intake
+	log    *slog.Logger
+	sums   *metrics
+	now    func() time.Time
+	pager  pager
+	pace   *rate.Limiter
+	budget budget
+	tell   func(win store.Interval)
+
+	relay    store.Relay
+	filter   nostr.Filter // whose completeness is proved
+	filterID store.FilterID
+	listIDs  []store.FilterID // of the lists that were walked in its place
+	target   store.Interval
+	overlap  int64
+	pass     pass
+
+	cal         store.Calibration
+	calibrating bool // what was known of the relay is too old
+	learned     bool // the calibration has changed
+	bounded     bool // whether until is inclusive is known
+	limit       int  // what is asked for in a page
+	lowered     bool // limit was lowered because the relay refused more
+	span        int64
+	served      bool // the relay has answered something
+	noSince     bool // the relay ignores since
+	noCount     bool // the relay does not answer COUNT
+	kindChunk   int  // how many kinds a filter may name
+	kindsServed bool
+	kinds       map[nostr.Kind]int // seen in this visit
+
+	proved   []*claim // to be saved with the next batch
+	waiting  []*claim // until the next answer ends
+	unproved int      // claims that could not be proved
+
+	report     Report
+	progressed bool
+}
+
+// maxNoted bounds the kinds that are remembered in a visit.
+const maxNoted = 1000
+
+func (v *visit) note(k nostr.Kind) {
+	if _, ok := v.kinds[k]; ok || len(v.kinds) < maxNoted {
+		v.kinds[k]++
+	}
+}
+
+// notedKinds returns the kinds seen at this relay, the most frequent first.
+func (v *visit) notedKinds() []nostr.Kind {
+	kinds := make([]nostr.Kind, 0, len(v.kinds))
+	for k := range v.kinds {
+		kinds = append(kinds, k)
+	}
+	slices.SortFunc(kinds, func(a, b nostr.Kind) int {
+		if c := v.kinds[b] - v.kinds[a]; c != 0 {
+			return c
+		}
+		return int(a - b)
+	})
+	return kinds
+}
+
+// hole makes a hole of the walked filter.
+func (w *walk) hole(iv store.Interval, kind nostr.Kind, reason store.HoleReason, count int64, retry time.Duration) store.Hole {
+	h := w.v.hole(iv, kind, reason, count, retry)
+	h.Filter = w.filterID
+	return h
+}
+
+// hole makes a hole of the filter of the visit.
+func (v *visit) hole(iv store.Interval, kind nostr.Kind, reason store.HoleReason, count int64, retry time.Duration) store.Hole {
+	now := v.now()
+	return store.Hole{
+		Relay: v.relay.ID, Filter: v.filterID, Interval: iv, Kind: kind, Reason: reason, Count: count,
+		SeenAt: now.Unix(), NextTry: now.Add(retry).Unix(),
+	}
+}
+
+// turn is asked before every request: it ends the visit when that is due, and
+// keeps to the pace.
+func (v *visit) turn(ctx context.Context) error {
+	b := v.budget
+	switch {
+	case service.Stopping(ctx):
+		return &halt{why: stopped}
+	case !b.until.IsZero() && v.now().After(b.until),
+		b.requests > 0 && v.report.Requests >= b.requests,
+		b.bytes > 0 && v.report.BytesReceived >= b.bytes:
+		return &halt{why: yielded}
+	}
+	if err := v.pace.Wait(ctx); err != nil {
+		return v.local(ctx, err)
+	}
+	return nil
+}
+
+// spent counts a request.
+func (v *visit) spent(bytes int64) {
+	v.report.Requests++
+	v.report.BytesReceived += bytes
+	v.sums.requests.Inc()
+	v.sums.bytes.Add(float64(bytes))
+}
+
+// local tells a failure of ours from our own stop.
+func (v *visit) local(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return &halt{why: stopped}
+	}
+	return err
+}
+
+// calibration reads what is known of the relay.
+func (v *visit) calibration(ctx context.Context, limit int) error {
+	cal, err := v.store.Calibration(ctx, v.relay.ID)
+	if err != nil {
+		return fmt.Errorf("read calibration: %w", err)
+	}
+	now := v.now().Unix()
+	if v.calibrating = cal.At == 0 || now-cal.At > int64(calibrationAge.Seconds()); v.calibrating {
+		// Everything is learned anew but what only grows.
+		cal = store.Calibration{Relay: v.relay.ID, LargestPage: cal.LargestPage}
+	}
+	v.cal, v.bounded = cal, !v.calibrating
+	v.limit = limit
+	if stated, err := v.stated(ctx); err != nil {
+		return err
+	} else if stated > 0 {
+		v.limit = min(v.limit, max(stated, smallestLimit))
+	}
+	if cal.Limit > 0 {
+		v.limit = min(v.limit, cal.Limit)
+	}
+	return nil
+}
+
+// stated is the page size that the relay's information document names; 0 when
+// it names none.
+func (v *visit) stated(ctx context.Context) (int, error) {
+	checks, err := v.store.LatestChecks(ctx, v.relay.ID)
+	if err != nil {
+		return 0, fmt.Errorf("read checks: %w", err)
+	}
+	for _, c := range checks {
+		if c.Document == nil || c.Document.Type != "nip11" {
+			continue
+		}
+		if doc, err := nip11.Parse(c.Document.Data); err == nil && doc.Limitation.MaxLimit != nil {
+			if n := *doc.Limitation.MaxLimit; n > 0 && n < 1<<20 {
+				return int(n), nil
+			}
+		}
+	}
+	return 0, nil
+}
+
+// open returns the stretches of the target that are not proved for a filter,
+// by ascending time; with all, also those whose holes are not to be tried yet.
+func (v *visit) open(ctx context.Context, id store.FilterID, all bool) ([]store.Interval, error) {
+	coverage, err := v.store.Coverage(ctx, v.relay.ID, id)
+	if err != nil {
+		return nil, v.local(ctx, fmt.Errorf("read coverage: %w", err))
+	}
+	held := settled(coverage, v.overlap, v.pass)
+	if !all {
+		holes, err := v.store.Holes(ctx, v.relay.ID, id)
+		if err != nil {
+			return nil, v.local(ctx, fmt.Errorf("read holes: %w", err))
+		}
+		held = append(held, resting(holes, v.now().Unix())...)
+	}
+	return subtract(v.target, held), nil
+}
+
+// maxTries is how often what could not be proved is tried in one visit.
+const maxTries = 3
+
+// work walks everything that is not proved, over one connection.
+func (v *visit) work(ctx context.Context) error {
+	err := v.walks(ctx)
+	if saved := v.save(ctx, nil, nil); saved != nil && (err == nil || !isHalt(saved)) {
+		err = saved
+	}
+	return err
+}
+
+func isHalt(err error) bool {
+	_, ok := errors.AsType[*halt](err)
+	return ok
+}
+
+func (v *visit) walks(ctx context.Context) error {
+	for round := range maxTries {
+		before := v.unproved
+		reason, err := v.round(ctx)
+		if err != nil {
+			return err
+		}
+		if reason != "" {
+			if err := v.lists(ctx, reason); err != nil {
+				return err
+			}
+		}
+		if err := v.beyond(ctx); err != nil {
+			return err
+		}
+		if err := v.save(ctx, nil, nil); err != nil {
+			return err
+		}
+		if v.unproved == before || reason != "" {
+			return nil
+		}
+		if round == 0 {
+			// What is left at the top is younger than this visit.
+			v.target.Hi = v.pass.begun - 1
+		}
+	}
+	return nil
+}
+
+// round walks the gaps of the open filter, the newest first. It returns the
+// reason for which the rest is to be walked by lists of kinds, if it is.
+func (v *visit) round(ctx context.Context) (store.HoleReason, error) {
+	if v.calibrating && !v.served {
+		if err := v.calibratePrivate(ctx); err != nil {
+			return "", err
+		}
+	}
+	if v.cal.OpenRefused {
+		return store.HolePolicy, nil
+	}
+	gaps, err := v.open(ctx, v.filterID, false)
+	if err != nil {
+		return "", err
+	}
+	for _, gap := range slices.Backward(gaps) {
+		err := v.walk(v.filter, v.filterID).gap(ctx, gap)
+		if h, ok := errors.AsType[*halt](err); ok && h.why == unwanted {
+			return v.wall(ctx, h)
+		}
+		if err != nil {
+			return "", err
+		}
+		if gap.Hi == v.target.Hi {
+			v.pass.topDone = true
+		}
+	}
+	if v.cal.PostFiltering {
+		return store.HoleAuth, nil
+	}
+	return "", nil
+}
+
+// wall looks at what a relay that refuses the open filter does serve.
+func (v *visit) wall(ctx context.Context, h *halt) (store.HoleReason, error) {
+	says, err := v.refuses(ctx, 1)
+	if err != nil {
+		return "", err
+	}
+	if says {
+		h.why = refused
+		return "", h
+	}
+	v.cal.OpenRefused, v.learned = true, true
+	return store.HolePolicy, nil
+}
+
+// maxBeyond bounds the pages of the lane beyond the future limit.
+const maxBeyond = 20
+
+// beyond asks for events that are dated further ahead than relays should
+// accept. They are archived; nothing there can be claimed.
+func (v *visit) beyond(ctx context.Context) error {
+	if v.cal.OpenRefused || v.cal.IgnoresUntil {
+		return nil
+	}
+	win := store.Interval{Lo: v.now().Unix() + lead + 1, Hi: maxTime}
+	for range maxBeyond {
+		p, err := v.ask(ctx, question{filter: v.filter, win: win})
+		if err != nil {
+			return err
+		}
+		if err := v.save(ctx, p, nil); err != nil {
+			return err
+		}
+		if p.end.Lost() {
+			return &halt{why: lost, cause: p.end.Cause()}
+		}
+		if !p.clean() || len(p.refs) == 0 || !p.full() || p.order == store.OrderOldest || p.order == store.OrderUnsorted || p.lo == win.Hi {
+			return nil
+		}
+		win.Hi = p.lo
+	}
+	return v.save(ctx, nil, []store.Hole{v.hole(win, store.AnyKind, store.HoleOverflow, -1, retryDense)})
+}
+
+// finish saves what was learned, and fills the report.
+func (v *visit) finish(ctx context.Context, done bool) error {
+	if done && v.calibrating && v.bounded {
+		v.cal.At, v.learned = v.now().Unix(), true
+	}
+	if v.learned {
+		v.cal.Relay = v.relay.ID
+		if err := v.store.SaveCalibration(ctx, v.cal); err != nil {
+			return fmt.Errorf("save calibration: %w", err)
+		}
+	}
+	coverage, err := v.store.Coverage(ctx, v.relay.ID, v.filterID)
+	if err != nil {
+		return fmt.Errorf("read coverage: %w", err)
+	}
+	v.report.Coverage = []Covered{}
+	for _, c := range coverage {
+		v.report.Coverage = append(v.report.Coverage, Covered{c.Lo, c.Hi, c.Level, c.AsOf})
+	}
+	v.report.Holes = []Missing{}
+	for _, id := range append([]store.FilterID{v.filterID}, v.listIDs...) {
+		holes, err := v.store.Holes(ctx, v.relay.ID, id)
+		if err != nil {
+			return fmt.Errorf("read holes: %w", err)
+		}
+		for _, h := range holes {
+			v.report.Holes = append(v.report.Holes, Missing{h.Lo, h.Hi, h.Kind, h.Reason, h.Count})
+		}
+	}
+	v.sums.unproved.Add(float64(v.unproved))
+	return nil
+}
+
+// causeOf is the cause in a visit's end.
+func causeOf(err error) dial.Cause {
+	if h, ok := errors.AsType[*halt](err); ok {
+		return h.cause
+	}
+	return ""
+}
