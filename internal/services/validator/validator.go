@@ -159,12 +159,15 @@ func (s *Service) group(ctx context.Context) ([]store.Verdict, error) {
 	return verdicts, nil
 }
 
-func (s *Service) verdict(ctx context.Context, c store.Candidate) store.Verdict {
-	timeout := s.cfg.Timeout.Std()
-	if c.URL.Network() != relay.Clearnet {
-		timeout = s.cfg.OverlayTimeout.Std()
+func (s *Service) timeout(url relay.URL) time.Duration {
+	if url.Network() != relay.Clearnet {
+		return s.cfg.OverlayTimeout.Std()
 	}
-	trial, cancel := context.WithTimeout(ctx, timeout)
+	return s.cfg.Timeout.Std()
+}
+
+func (s *Service) verdict(ctx context.Context, c store.Candidate) store.Verdict {
+	trial, cancel := context.WithTimeout(ctx, s.timeout(c.URL))
 	defer cancel()
 	cause := s.try(trial, c.URL)
 	s.log.DebugContext(ctx, "candidate tried", "relay", c.URL.String(), "cause", string(cause))
@@ -184,7 +187,8 @@ func (s *Service) verdict(ctx context.Context, c store.Candidate) store.Verdict 
 // an EOSE, a CLOSED or a challenge to our request. A WebSocket that is silent
 // or speaks something else is none.
 func (s *Service) try(ctx context.Context, url relay.URL) dial.Cause {
-	conn, err := session.Dial(ctx, url, session.Options{Dialer: s.dialer})
+	// Silence is told from slowness before the trial ends.
+	conn, err := session.Dial(ctx, url, session.Options{Dialer: s.dialer, Idle: s.timeout(url) / 2})
 	if err != nil {
 		if cause := dial.CauseOf(err); cause != "" {
 			return cause
