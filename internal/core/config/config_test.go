@@ -247,6 +247,13 @@ func TestProblems(t *testing.T) {
 			"sample.yaml:7: sources[1].evry: is not a known key; did you mean every?",
 			"sample.yaml:6: sources[0].url: is empty; give the address of a list",
 		}},
+		{name: "said once", file: "sources: [{url: [a]}]\n", want: []string{
+			"sample.yaml:1: sources[0].url: must be one value; write url: value",
+		}},
+		{name: "one key wrong in two sources", file: "sync: {page_size: x}\n", env: []string{"BIGBROTR_SYNC_PAGE_SIZE=0"}, want: []string{
+			`sample.yaml:1: sync.page_size: is "x"; write a whole number from -9223372036854775808 to 9223372036854775807`,
+			"BIGBROTR_SYNC_PAGE_SIZE: sync.page_size: is 0; choose from 1 to 5000",
+		}},
 		{name: "anchor and alias", file: "data: &x a\nlog: *x\n", want: []string{
 			"sample.yaml:1: data: uses an anchor or an alias; write the value out",
 			"sample.yaml:2: log: uses an anchor or an alias; write the value out",

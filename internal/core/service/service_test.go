@@ -188,11 +188,12 @@ func TestGraceOver(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		begin := time.Now()
 		var log bytes.Buffer
-		r := NewRunner(10*time.Second, slog.New(slog.NewTextHandler(&log, nil)))
+		logger := slog.New(slog.NewTextHandler(&log, nil))
+		r := NewRunner(10*time.Second, logger)
 		r.Add("sync", NewLoop("sync", cycle(func(ctx context.Context) error {
 			<-ctx.Done()
 			return fmt.Errorf("read page: %w", ctx.Err())
-		}), time.Hour, quiet, nil))
+		}), time.Hour, logger, nil))
 		r.Add("plain", Func(func(ctx context.Context) error {
 			<-ctx.Done()
 			return ctx.Err()
@@ -206,6 +207,9 @@ func TestGraceOver(t *testing.T) {
 		}
 		if !strings.Contains(log.String(), "grace is over") || !strings.Contains(log.String(), "plain, sync") {
 			t.Errorf("the cut is not logged: %s", log.String())
+		}
+		if strings.Contains(log.String(), "cycle failed") {
+			t.Errorf("the cut counts as a failure: %s", log.String())
 		}
 	})
 }
