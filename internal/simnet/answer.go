@@ -3,9 +3,7 @@ package simnet
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 
 	"bigbrotr/internal/core/nostr"
@@ -132,8 +130,7 @@ func (c *conversation) answerReq(ctx context.Context, be *Behaviour, a ask) erro
 	}
 	for _, what := range []What{Oversize, Bomb} {
 		if f, ok := find(what); ok {
-			text := appendEvent(nil, a.Sub, nil)
-			text = append(text[:len(text)-1], `{"content":"`...)
+			text := append(eventPrefix(a.Sub), `{"content":"`...)
 			text = append(text, bytes.Repeat([]byte("0"), f.N)...)
 			if err := c.write(ctx, append(text, `"}]`...)); err != nil {
 				return err
@@ -259,13 +256,4 @@ func (c *conversation) breakOff(ctx context.Context, sub string, f Fault) error 
 // garbage are messages that no relay should send.
 var garbage = []string{
 	`{"not":"an array"}`, `[]`, `["EVENT"]`, `["EVENT","x",{"id":1}]`, `not json`, "\x00\x01", `[1,2,3]`, `["HELLO","world"]`,
-}
-
-// appendQuoted appends a JSON string.
-func appendQuoted(dst []byte, s string) []byte {
-	b, err := json.Marshal(s)
-	if err != nil {
-		panic(fmt.Sprintf("simnet: encode string: %v", err)) // strings always encode
-	}
-	return append(dst, b...)
 }

@@ -140,5 +140,5 @@ var hostileFaults = []Fault{
 	{What: NoEOSE}, {What: Stall}, {What: Stall, N: 4},
 	{What: Reset}, {What: Reset, N: 5}, {What: Leave, N: 1}, {What: BadFrame, N: 2},
 	{What: Outside, N: 3}, {What: Duplicates, N: 5}, {What: Late, N: 2}, {What: Stray, N: 2},
-	{What: Garbage, N: 3}, {What: Oversize, N: 6 << 20}, {What: Bomb, N: 32 << 20},
+	{What: Garbage, N: 3}, {What: Oversize, N: 6 << 20}, {What: Bomb, N: 20 << 20},
 }

@@ -196,9 +196,9 @@ func (g *generator) fill(e *nostr.Event, i int) {
 	case 0:
 		name := g.words(2)
 		e.Content = fmt.Sprintf(`{"name":%q,"about":%q,"picture":"https://img.example/%s.jpg","nip05":"%s@names.example"}`,
-			name, g.text(160), hex.EncodeToString(g.bytes(8)), g.word())
+			name, g.text(300), hex.EncodeToString(g.bytes(8)), g.word())
 	case 1:
-		e.Content = g.text(240)
+		e.Content = g.text(400)
 		if g.chance(55) { // a reply, with hints
 			for range 1 + g.rng.IntN(2) {
 				e.Tags = append(e.Tags, g.eTag("reply"))

@@ -125,7 +125,7 @@ func (r *Relay) visible(filter *nostr.Filter) []entry {
 type server struct {
 	http   *http.Server
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // the accept loop and every connection
+	wg     sync.WaitGroup // the accept loop, every connection, every handler
 }
 
 // Start serves again at the relay's address after Stop.
@@ -148,7 +148,7 @@ func (r *Relay) serve(ln net.Listener) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &server{cancel: cancel}
 	s.http = &http.Server{
-		Handler:           r,
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.handle(s, w, req) }),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0), // what clients do wrong is theirs
 		BaseContext:       func(net.Listener) context.Context { return ctx },
@@ -209,8 +209,18 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// ServeHTTP answers on the relay's URL: WebSocket, NIP-11, or a word to people.
-func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+// handle answers on the relay's URL: WebSocket, NIP-11, or a word to people.
+func (r *Relay) handle(s *server, w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	stopped := r.running != s
+	if !stopped {
+		s.wg.Add(1)
+	}
+	r.mu.Unlock()
+	if stopped {
+		return
+	}
+	defer s.wg.Done()
 	switch {
 	case strings.EqualFold(req.Header.Get("Upgrade"), "websocket"):
 		r.serveSession(w, req)

@@ -3,6 +3,8 @@ package simnet
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -30,6 +32,8 @@ type conversation struct {
 	asked     int  // requests since since, for Rate
 	since     time.Time
 	out       []byte
+	prefixOf  string // the subscription whose event prefix was made last
+	prefix    []byte
 
 	mu   sync.Mutex
 	subs map[string]*subscription
@@ -403,7 +407,10 @@ func (c *conversation) sendLive(ctx context.Context) error {
 }
 
 func (c *conversation) event(ctx context.Context, sub string, text []byte) error {
-	c.out = appendEvent(c.out[:0], sub, text)
+	if c.prefixOf != sub || c.prefix == nil {
+		c.prefixOf, c.prefix = sub, eventPrefix(sub)
+	}
+	c.out = append(append(append(c.out[:0], c.prefix...), text...), ']')
 	c.relay.counters.events.Add(1)
 	return c.write(ctx, c.out)
 }
@@ -428,11 +435,11 @@ func (c *conversation) write(ctx context.Context, b []byte) error {
 	return c.ws.WriteMessage(ctx, b)
 }
 
-// appendEvent appends an EVENT message around an event's text as it is.
-func appendEvent(dst []byte, sub string, text []byte) []byte {
-	dst = append(dst, `["EVENT",`...)
-	dst = appendQuoted(dst, sub)
-	dst = append(dst, ',')
-	dst = append(dst, text...)
-	return append(dst, ']')
+// eventPrefix is an EVENT message up to its event.
+func eventPrefix(sub string) []byte {
+	b, err := json.Marshal(sub)
+	if err != nil {
+		panic(fmt.Sprintf("simnet: encode subscription: %v", err)) // strings always encode
+	}
+	return append(append([]byte(`["EVENT",`), b...), ',')
 }

@@ -140,7 +140,7 @@ func (n *Network) Spread(events []*Event, copies float64) {
 	rng := rand.New(rand.NewPCG(n.seed, uint64(len(events))))
 	weights := make([]float64, len(relays))
 	for i := range weights {
-		weights[i] = 1 / float64(i+2)
+		weights[i] = 1 / float64(i+1)
 	}
 	lots := make([][]*Event, len(relays))
 	more := max((copies-alone)/(1-alone)-2, 0) // the mean beyond two of those that are not alone

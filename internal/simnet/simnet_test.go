@@ -39,10 +39,14 @@ var dialer = dial.New(func() dial.Config {
 	return cfg
 }())
 
-// quick gives silent relays up soon; everything that answers does so at once.
-var quick = session.Options{
-	Dialer: dialer, Idle: 400 * time.Millisecond, AfterNotice: 150 * time.Millisecond, Handshake: 400 * time.Millisecond,
-}
+var (
+	// patient is for relays that answer.
+	patient = session.Options{Dialer: dialer}
+	// quick is for relays of which silence is expected.
+	quick = session.Options{
+		Dialer: dialer, Idle: 300 * time.Millisecond, AfterNotice: 100 * time.Millisecond, Handshake: 300 * time.Millisecond,
+	}
+)
 
 func open(t testing.TB, r *simnet.Relay, o session.Options) *session.Session {
 	t.Helper()
@@ -103,7 +107,7 @@ func plan(count int) simnet.Plan {
 func TestCorrectRelay(t *testing.T) {
 	events := newestFirst(simnet.Generate(plan(300)))
 	r := add(t, network(t), simnet.Behaviour{}, events...)
-	s := open(t, r, quick)
+	s := open(t, r, patient)
 	all := ids(events)
 	mid := events[100]
 	for _, test := range []struct {
