@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/sync/errgroup"
+
+	"bigbrotr/internal/app"
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/services/synchronizer"
+)
+
+type syncCmd struct {
+	URLs []string `arg:"" name:"url" help:"The relays."`
+}
+
+// Run archives the named relays side by side, each to the end. A relay that
+// cannot be read to the end makes the exit code say so; what came until then is
+// kept.
+func (c *syncCmd) Run(ctx context.Context, g *Globals) (err error) {
+	cfg, _, err := g.load()
+	if err != nil {
+		return err
+	}
+	urls := make([]relay.URL, len(c.URLs))
+	for i, text := range c.URLs {
+		if urls[i], err = cfg.Rules().Parse(text); err != nil {
+			return usageError{err}
+		}
+	}
+	log := g.logger(cfg)
+	st, err := app.OpenStore(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer closing(st, &err)
+	relays, err := st.AddRelays(ctx, urls, time.Now().Unix())
+	if err != nil {
+		return err
+	}
+	service := app.NewSynchronizer(cfg, st, log)
+	bars := g.progress()
+	var (
+		mu    sync.Mutex
+		part  bool
+		group errgroup.Group
+	)
+	group.SetLimit(cfg.Synchronizer.Parallel)
+	for _, r := range relays {
+		group.Go(func() error {
+			bar := newSyncBar(bars, r.URL)
+			report, err := service.Sync(ctx, r, bar.set)
+			bar.done()
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			part = part || report.Cause != ""
+			if g.JSON {
+				return g.print(report)
+			}
+			return printSync(g, report)
+		})
+	}
+	err = group.Wait()
+	bars.Wait()
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && part {
+		err = errPart
+	}
+	return err
+}
+
+func printSync(g *Globals, r synchronizer.Report) error {
+	var covered int64
+	for _, c := range r.Coverage {
+		covered += c.Hi - c.Lo + 1
+	}
+	outcome := "complete"
+	if r.Cause != "" {
+		outcome = "ended early: " + string(r.Cause)
+	}
+	_, err := fmt.Fprintf(g.terminal.out, "%s: %s; %d new, %d known, %d requests, %s; %d stretches covered (%.1f years), %d holes\n",
+		r.URL, outcome, r.New, r.Known, r.Requests, size(r.BytesReceived), len(r.Coverage), float64(covered)/(365.25*86400), len(r.Holes))
+	return err
+}
+
+// syncBar shows how far down in time the walk of a relay has come, between now
+// and the birth of Nostr.
+type syncBar struct {
+	bar  *mpb.Bar
+	mu   sync.Mutex
+	last synchronizer.Progress
+}
+
+// nostrBirth is when the first events were made, in Unix seconds.
+const nostrBirth = 1604188800
+
+func newSyncBar(bars *mpb.Progress, url relay.URL) *syncBar {
+	b := &syncBar{}
+	b.bar = bars.AddBar(time.Now().Unix()-nostrBirth,
+		mpb.PrependDecorators(decor.Name(url.String(), decor.WCSyncSpaceR)),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return fmt.Sprintf("%d new, %d known, %d requests, %s", b.last.New, b.last.Known, b.last.Requests, size(b.last.Bytes))
+		})),
+	)
+	return b
+}
+
+func (b *syncBar) set(p synchronizer.Progress) {
+	b.mu.Lock()
+	b.last = p
+	b.mu.Unlock()
+	b.bar.SetCurrent(time.Now().Unix() - max(p.Oldest, nostrBirth))
+}
+
+func (b *syncBar) done() { b.bar.SetTotal(-1, true) }
