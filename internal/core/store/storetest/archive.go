@@ -1,0 +1,5 @@
+package storetest
+
+import "testing"
+
+func testArchive(t *testing.T, open opener) {}

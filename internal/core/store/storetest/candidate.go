@@ -1,0 +1,5 @@
+package storetest
+
+import "testing"
+
+func testCandidates(t *testing.T, open opener) {}

@@ -1,0 +1,5 @@
+package storetest
+
+import "testing"
+
+func testChecks(t *testing.T, open opener) {}

@@ -1,0 +1,5 @@
+package storetest
+
+import "testing"
+
+func testCoverages(t *testing.T, open opener) {}

@@ -1,0 +1,5 @@
+package storetest
+
+import "testing"
+
+func testReads(t *testing.T, open opener) {}

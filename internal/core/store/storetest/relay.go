@@ -1,0 +1,5 @@
+package storetest
+
+import "testing"
+
+func testRelays(t *testing.T, open opener) {}

@@ -1,0 +1,5 @@
+package storetest
+
+import "testing"
+
+func testRollups(t *testing.T, open opener) {}

@@ -1,0 +1,5 @@
+package storetest
+
+import "testing"
+
+func testSchedule(t *testing.T, open opener) {}
