@@ -23,6 +23,9 @@ type span struct {
 	decoded    bool
 }
 
+// of returns the bytes of a span that is not decoded.
+func (p span) of(b []byte) []byte { return b[p.start:p.end] }
+
 var scratches = sync.Pool{New: func() any { return &scratch{hash: sha256.New()} }}
 
 // maxScratch bounds the bytes that pooled scratch keeps between parses, so
@@ -71,17 +74,15 @@ func ParseChecked(b []byte) (Event, error) {
 		return Event{}, &ParseError{Reason: r, Offset: i}
 	}
 	if at.canonical {
-		head := append(s.canon[:0], `[0,`...)
-		for _, p := range [...]*span{&at.pubkey, &at.createdAt, &at.kind} {
-			head = append(head, b[p.start:p.end]...)
-			head = append(head, ',')
-		}
-		s.canon = head
+		c := append(append(s.canon[:0], `[0,`...), at.pubkey.of(b)...)
+		c = append(append(c, ','), at.createdAt.of(b)...)
+		c = append(append(c, ','), at.kind.of(b)...)
+		s.canon = append(c, ',')
 		s.hash.Reset()
-		s.hash.Write(head)
-		s.hash.Write(b[at.tags.start:at.tags.end])
+		s.hash.Write(s.canon)
+		s.hash.Write(at.tags.of(b))
 		s.hash.Write([]byte{','})
-		s.hash.Write(b[at.content.start:at.content.end])
+		s.hash.Write(at.content.of(b))
 		s.hash.Write([]byte{']'})
 		if ID(s.hash.Sum(s.canon[:0])) == e.ID {
 			return e, nil
@@ -102,11 +103,34 @@ const (
 	allKeys = 1<<iota - 1
 )
 
+// keyBit returns 0 for an unknown key.
+func keyBit(key []byte) int {
+	switch string(key) {
+	case "id":
+		return keyID
+	case "pubkey":
+		return keyPubKey
+	case "created_at":
+		return keyCreatedAt
+	case "kind":
+		return keyKind
+	case "tags":
+		return keyTags
+	case "content":
+		return keyContent
+	case "sig":
+		return keySig
+	}
+	return 0
+}
+
 func (s *scratch) parse(b []byte, e *Event, at *parts) (int, Reason) {
 	s.strings, s.tags, s.decoded = s.strings[:0], s.tags[:0], s.decoded[:0]
 	at.canonical = true
-	var content span
-	seen := 0
+	var (
+		seen    int
+		content span
+	)
 	i := space(b, 0)
 	if i >= len(b) {
 		return len(b), ReasonTruncated
@@ -122,56 +146,44 @@ func (s *scratch) parse(b []byte, e *Event, at *parts) (int, Reason) {
 		if first && b[i] == '}' {
 			break
 		}
-		keyAt := i
-		key, i0, r := scanKey(b, i, nil)
+		key, at0, r := scanKey(b, i, nil)
 		if r != "" {
-			return i0, r
+			return at0, r
 		}
-		i = i0
-		bit := 0
-		switch string(key) {
-		case "id":
-			bit = keyID
+		bit := keyBit(key)
+		if seen&bit != 0 {
+			return i, ReasonDuplicateKey
+		}
+		seen |= bit
+		i = at0
+		switch bit {
+		case keyID:
 			i, r = scanHex(b, i, e.ID[:], ReasonID)
-		case "pubkey":
-			bit = keyPubKey
+		case keyPubKey:
 			i, r = scanHex(b, i, e.PubKey[:], ReasonPubKey)
-			at.pubkey = span{start: i0, end: i}
-		case "sig":
-			bit = keySig
-			i, r = scanHex(b, i, e.Sig[:], ReasonSig)
-		case "created_at":
-			bit = keyCreatedAt
+			at.pubkey = span{start: at0, end: i}
+		case keyCreatedAt:
 			e.CreatedAt, i, r = scanUint(b, i, ReasonCreatedAt, ReasonCreatedAtRange)
-			at.createdAt = span{start: i0, end: i}
-		case "kind":
-			bit = keyKind
+			at.createdAt = span{start: at0, end: i}
+		case keyKind:
 			var kind int64
 			kind, i, r = scanUint(b, i, ReasonKind, ReasonKindRange)
 			e.Kind = Kind(kind)
-			at.kind = span{start: i0, end: i}
-		case "tags":
-			bit = keyTags
-			if seen&keyTags == 0 {
-				i, r = s.parseTags(b, i, at)
-				at.tags = span{start: i0, end: i}
-			}
-		case "content":
-			bit = keyContent
-			if seen&keyContent == 0 {
-				content, i, r = s.parseString(b, i, ReasonContent, at)
-				at.content = span{start: i0, end: i}
-			}
+			at.kind = span{start: at0, end: i}
+		case keyTags:
+			i, r = s.parseTags(b, i, at)
+			at.tags = span{start: at0, end: i}
+		case keyContent:
+			content, i, r = s.parseString(b, i, ReasonContent, at)
+			at.content = span{start: at0, end: i}
+		case keySig:
+			i, r = scanHex(b, i, e.Sig[:], ReasonSig)
 		default:
 			i, r = skipValue(b, i)
-		}
-		if seen&bit != 0 {
-			return keyAt, ReasonDuplicateKey
 		}
 		if r != "" {
 			return i, r
 		}
-		seen |= bit
 		i = space(b, i)
 		if i >= len(b) {
 			return len(b), ReasonTruncated
@@ -200,13 +212,10 @@ func (s *scratch) parse(b []byte, e *Event, at *parts) (int, Reason) {
 // less than a copy per string.
 func (s *scratch) own(b []byte, e *Event, at *parts, content span) {
 	var text strings.Builder
-	tags := b[at.tags.start:at.tags.end]
-	if len(s.strings) == 0 {
-		tags = nil
-	}
+	tags := at.tags.of(b)
 	raw := b[content.start:content.start]
 	if !content.decoded {
-		raw = b[content.start:content.end]
+		raw = content.of(b)
 	}
 	text.Grow(len(tags) + len(s.decoded) + len(raw))
 	text.Write(tags)

@@ -97,9 +97,9 @@ func leap(b []byte, i int) int {
 	return -1
 }
 
-// leapString returns the index of the quote that ends the string, or -1.
+// leapString returns the index of the quote that ends the string whose opening
+// quote is before i, or -1.
 func leapString(b []byte, i int) int {
-	start := i
 	for {
 		n := bytes.IndexByte(b[i:], '"')
 		if n < 0 {
@@ -107,7 +107,7 @@ func leapString(b []byte, i int) int {
 		}
 		i += n
 		j := i
-		for j > start && b[j-1] == '\\' {
+		for b[j-1] == '\\' { // the opening quote ends this
 			j--
 		}
 		if (i-j)%2 == 0 {
