@@ -48,16 +48,7 @@ func ParsePubKey(s string) (PubKey, error) {
 }
 
 func decodeHex(dst []byte, s string) bool {
-	if len(s) != 2*len(dst) {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	_, err := hex.Decode(dst, []byte(s))
-	return err == nil
+	return len(s) == 2*len(dst) && unhex(dst, []byte(s))
 }
 
 // Kind is the kind of an event. NIP-01 allows 0 to 65535; relays store more.

@@ -533,3 +533,22 @@ func FuzzParseEvent(f *testing.F) {
 		}
 	})
 }
+
+func TestParseHex(t *testing.T) {
+	id, err := ParseID(hexID)
+	if err != nil || id.String() != hexID {
+		t.Errorf("ParseID: %s %v", id, err)
+	}
+	key, err := ParsePubKey(hexKey)
+	if err != nil || key.String() != hexKey {
+		t.Errorf("ParsePubKey: %s %v", key, err)
+	}
+	for _, s := range []string{"", hexID[1:], hexID + "0a", strings.ToUpper(hexID), "é" + hexID[2:], "g" + hexID[1:]} {
+		if _, err := ParseID(s); err == nil {
+			t.Errorf("ParseID(%q) passes", s)
+		}
+		if _, err := ParsePubKey(s); err == nil {
+			t.Errorf("ParsePubKey(%q) passes", s)
+		}
+	}
+}
