@@ -19,6 +19,12 @@ type Document struct {
 // ID returns the SHA-256 of the data.
 func (d Document) ID() DocumentID { return sha256.Sum256(d.Data) }
 
+// The values that a RelaySummary shows, of the probes "open" and "read".
+const (
+	ValueOpen = "open_ms" // from nothing to an open WebSocket
+	ValueRead = "eose_ms" // from the request to its end
+)
+
 // Check is the result of one probe of one relay.
 type Check struct {
 	At       int64

@@ -22,6 +22,8 @@ var (
 	ErrSchema = errors.New("the schema differs from what this version expects")
 	// ErrFull is returned when the disk or the database cannot grow.
 	ErrFull = errors.New("no space left for the database")
+	// ErrCursor is returned for a cursor that the store did not give.
+	ErrCursor = errors.New("not a cursor of this store")
 	// ErrCorrupt is returned when the file is not a database of ours.
 	ErrCorrupt = errors.New("not a readable database")
 )

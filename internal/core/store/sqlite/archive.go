@@ -1,0 +1,551 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/store"
+)
+
+const (
+	kindDeletion nostr.Kind = 5
+	kindVanish   nostr.Kind = 62
+)
+
+// archiveState is what the writer knows of the archive. A copy of it brings it
+// back when a transaction fails.
+type archiveState struct {
+	nextSeq int64  // the number of the next event
+	terms   []term // what term_new holds and no merge has taken over
+}
+
+// archiveSets is what the writer knows besides, and may know too much of.
+type archiveSets struct {
+	// tombstones has the first eight bytes of every target; the row decides.
+	tombstones map[uint64]struct{}
+	// purges counts the deletions since Open: after one, a number that a caller
+	// holds may be of no event.
+	purges int
+}
+
+const (
+	sqlLastSeq    = `SELECT coalesce(max(seq), 0) FROM event`
+	sqlTermsNew   = `SELECT h, created_at, seq, kind FROM term_new ORDER BY seq`
+	sqlTombstones = `SELECT target FROM tombstone`
+)
+
+// load reads the state from a database that has its schema.
+func (w *writer) load(ctx context.Context) error {
+	if _, err := w.c.one(ctx, func(r row) { w.nextSeq = r.int(0) + 1 }, sqlLastSeq); err != nil {
+		return err
+	}
+	w.terms = nil
+	if err := w.c.query(ctx, func(r row) bool {
+		w.terms = append(w.terms, term{r.int(0), r.int(1), r.int(2), r.int(3)})
+		return true
+	}, sqlTermsNew); err != nil {
+		return err
+	}
+	w.tombstones = make(map[uint64]struct{})
+	return w.c.query(ctx, func(r row) bool {
+		w.tombstones[prefix(r.blob(0))] = struct{}{}
+		return true
+	}, sqlTombstones)
+}
+
+func prefix(b []byte) uint64 { return binary.BigEndian.Uint64(b) }
+
+// perStatement is how many rows one statement looks up or inserts. Fewer cost
+// more calls, more cost memory; a short list is filled up with its last entry.
+const perStatement = 32
+
+// placeholders returns n groups for VALUES or IN.
+func placeholders(group string, n int) string {
+	return strings.TrimSuffix(strings.Repeat(group+",", n), ",")
+}
+
+// inChunks calls run with the arguments of perStatement rows at a time, after
+// the leading ones.
+func inChunks[T any](leading []any, rows []T, args func([]any, T) []any, run func([]any) error) error {
+	var buf []any
+	for len(rows) > 0 {
+		n := min(len(rows), perStatement)
+		buf = append(buf[:0], leading...)
+		for i := range perStatement {
+			buf = args(buf, rows[min(i, n-1)])
+		}
+		if err := run(buf); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+var sqlKnown = `SELECT id, seq FROM event WHERE id IN (` + placeholders("?", perStatement) + `)`
+
+// Known implements store.Archive.
+func (db *DB) Known(ctx context.Context, refs []nostr.Ref) ([]store.Seq, error) {
+	seqs := make([]store.Seq, len(refs))
+	// In the order of the index, so that neighbours share its pages.
+	order := make([]int, len(refs))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		return bytes.Compare(refs[a].ID[:], refs[b].ID[:])
+	})
+	err := db.read(ctx, func(c *conn) error {
+		rest := order
+		return inChunks(nil, order, func(args []any, i int) []any { return append(args, refs[i].ID[:]) }, func(args []any) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			chunk := rest[:min(len(rest), perStatement)]
+			rest = rest[len(chunk):]
+			return c.query(context.Background(), func(r row) bool {
+				id := r.blob(0)
+				at, _ := slices.BinarySearchFunc(chunk, id, func(i int, id []byte) int { return bytes.Compare(refs[i].ID[:], id) })
+				for ; at < len(chunk) && bytes.Equal(refs[chunk[at]].ID[:], id); at++ {
+					seqs[chunk[at]] = store.Seq(r.int(1))
+				}
+				return true
+			}, sqlKnown, args...)
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look up ids: %w", err)
+	}
+	return seqs, nil
+}
+
+// SaveBatch implements store.Archive.
+func (db *DB) SaveBatch(ctx context.Context, batch store.Batch) (store.Saved, error) {
+	if db.writer == nil {
+		return store.Saved{}, errReadOnly
+	}
+	var saved store.Saved
+	var vanished bool
+	err := db.writer.do(ctx, db.writer.ingest, func(w *writer) (err error) {
+		s := saving{w: w, c: w.c, ctx: ctx, batch: &batch}
+		err = s.save()
+		saved, vanished = s.saved, s.vanished
+		return err
+	})
+	if err == nil && vanished {
+		err = db.purge(context.WithoutCancel(ctx))
+	}
+	if err != nil {
+		return store.Saved{}, fmt.Errorf("save batch: %w", err)
+	}
+	return saved, nil
+}
+
+// saving is one SaveBatch under way.
+type saving struct {
+	w        *writer
+	c        *conn
+	ctx      context.Context // of the call, which saving does not outlive
+	batch    *store.Batch
+	saved    store.Saved
+	fresh    []int64 // numbers of new events
+	newTerms []term
+	known    []int64 // numbers of events that were there
+	poison   []store.Rejected
+	vanished bool
+	buf      []byte
+}
+
+func (s *saving) save() error {
+	steps := []func() error{s.vanish, s.events, s.terms, s.sightings, s.quarantine, s.holes, s.claims}
+	for _, step := range steps {
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return s.ctx.Err()
+}
+
+const (
+	sqlAddEvent = `INSERT INTO event (` + eventColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`
+	sqlSeqOf    = `SELECT seq FROM event WHERE id = ?`
+)
+
+func (s *saving) events() error {
+	terms := len(s.w.terms)
+	for i := range s.batch.Events {
+		e := &s.batch.Events[i]
+		if i%256 == 255 && s.ctx.Err() != nil {
+			return s.ctx.Err()
+		}
+		refused, err := s.refuses(e)
+		if err != nil {
+			return err
+		}
+		if refused {
+			s.saved.Refused = append(s.saved.Refused, e.ID)
+			continue
+		}
+		var tags, content string
+		var raw []byte
+		tags, content, raw, s.buf = columns(e, s.buf)
+		var rawColumn any
+		if raw != nil {
+			rawColumn = raw
+		}
+		n, err := s.c.exec(sqlAddEvent, s.w.nextSeq, e.ID[:], e.PubKey[:], e.CreatedAt, int64(e.Kind), s.batch.SeenAt, e.Sig[:], tags, content, rawColumn)
+		if errors.Is(err, errRow) {
+			s.poison = append(s.poison, store.Rejected{Reason: reasonUnstorable, Raw: e.AppendJSON(nil)})
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			s.saved.Known++
+			if _, err := s.c.one(context.Background(), func(r row) { s.known = append(s.known, r.int(0)) }, sqlSeqOf, e.ID[:]); err != nil {
+				return err
+			}
+			continue
+		}
+		s.saved.New++
+		s.fresh = append(s.fresh, s.w.nextSeq)
+		s.w.terms = appendTerms(s.w.terms, s.w.nextSeq, e)
+		if e.Kind == kindDeletion {
+			if err := s.deletions(e); err != nil {
+				return err
+			}
+		}
+		s.w.nextSeq++
+	}
+	s.newTerms = s.w.terms[terms:]
+	return nil
+}
+
+// reasonUnstorable says of a rejected row that the backend cannot hold it.
+const reasonUnstorable = "unstorable"
+
+const sqlTombstone = `SELECT until FROM tombstone WHERE target = ?`
+
+// refuses tells whether an event is kept out.
+func (s *saving) refuses(e *nostr.Event) (bool, error) {
+	if e.Kind.IsEphemeral() && !s.batch.Ephemeral {
+		return true, nil
+	}
+	buried := func(target []byte, at int64) (found bool, err error) {
+		if _, maybe := s.w.tombstones[prefix(target)]; maybe {
+			_, err = s.c.one(context.Background(), func(r row) { found = at <= r.int(0) }, sqlTombstone, target)
+		}
+		return found, err
+	}
+	if e.Kind != kindVanish {
+		if found, err := buried(e.PubKey[:], e.CreatedAt); found || err != nil {
+			return found, err
+		}
+	}
+	return buried(e.ID[:], e.CreatedAt)
+}
+
+const sqlAddDeletion = `INSERT INTO deletion (h, author, created_at, seq) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`
+
+// deletions notes what a kind 5 event asks to forget.
+func (s *saving) deletions(e *nostr.Event) error {
+	for _, h := range deletionHashes(e) {
+		if _, err := s.c.exec(sqlAddDeletion, h, int64(prefix(e.PubKey[:])), e.CreatedAt, s.w.nextSeq); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func deletionHashes(e *nostr.Event) []int64 {
+	var hashes []int64
+	for _, t := range e.Tags {
+		if len(t) > 1 && (t[0] == "e" || t[0] == "a") {
+			hashes = append(hashes, store.TagHash(t[0], t[1]))
+		}
+	}
+	return hashes
+}
+
+var sqlAddTerms = `INSERT INTO term_new (h, created_at, seq, kind) VALUES ` + placeholders("(?, ?, ?, ?)", perStatement) + ` ON CONFLICT DO NOTHING`
+
+func (s *saving) terms() error {
+	return inChunks(nil, s.newTerms, termArgs, func(args []any) error {
+		_, err := s.c.exec(sqlAddTerms, args...)
+		return err
+	})
+}
+
+func termArgs(args []any, t term) []any { return append(args, t.h, t.at, t.seq, t.kind) }
+
+var (
+	sqlAddSightings = `INSERT INTO sighting (relay_id, event_seq, seen_at) SELECT ?, column1, ? FROM (VALUES ` +
+		placeholders("(?)", perStatement) + `) WHERE true ON CONFLICT DO NOTHING`
+	sqlAddSightingsReturning = sqlAddSightings + ` RETURNING event_seq`
+)
+
+const (
+	sqlExists         = `SELECT 1 FROM event WHERE seq = ?`
+	sqlAddSightingLog = `INSERT INTO sighting_log (relay_id, seqs) VALUES (?, ?)`
+)
+
+func (s *saving) sightings() error {
+	if s.batch.Relay == 0 {
+		return nil
+	}
+	for _, k := range s.batch.Known {
+		s.known = append(s.known, int64(k.Seq))
+	}
+	slices.Sort(s.known)
+	s.known = slices.Compact(s.known)
+	if s.w.purges > 0 {
+		var err error
+		s.known = slices.DeleteFunc(s.known, func(seq int64) bool {
+			found, e := s.c.one(context.Background(), func(row) {}, sqlExists, seq)
+			err = errors.Join(err, e)
+			return !found
+		})
+		if err != nil {
+			return err
+		}
+	}
+	leading := []any{int64(s.batch.Relay), s.batch.SeenAt}
+	seq := func(args []any, seq int64) []any { return append(args, seq) }
+	if err := inChunks(leading, s.fresh, seq, func(args []any) error {
+		_, err := s.c.exec(sqlAddSightings, args...)
+		return err
+	}); err != nil {
+		return err
+	}
+	added := s.fresh
+	if len(s.known) > 0 {
+		added = slices.Clone(s.fresh)
+	}
+	if err := inChunks(leading, s.known, seq, func(args []any) error {
+		return s.c.query(context.Background(), func(r row) bool {
+			added = append(added, r.int(0))
+			return true
+		}, sqlAddSightingsReturning, args...)
+	}); err != nil || len(added) == 0 {
+		return err
+	}
+	slices.Sort(added)
+	_, err := s.c.exec(sqlAddSightingLog, int64(s.batch.Relay), appendSteps(nil, added))
+	return err
+}
+
+// appendSteps appends ascending numbers as varints of their differences.
+func appendSteps(b []byte, seqs []int64) []byte {
+	last := int64(0)
+	for _, s := range seqs {
+		b = binary.AppendUvarint(b, uint64(s-last))
+		last = s
+	}
+	return b
+}
+
+// steps reads what appendSteps wrote.
+func steps(b []byte) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		last := int64(0)
+		for len(b) > 0 {
+			v, n := binary.Uvarint(b)
+			if n <= 0 {
+				return
+			}
+			b = b[n:]
+			last += int64(v)
+			if !yield(last) {
+				return
+			}
+		}
+	}
+}
+
+const (
+	sqlQuarantined      = `SELECT 1 FROM quarantine WHERE relay_id = ? AND digest = ?`
+	sqlAddQuarantine    = `INSERT INTO quarantine (relay_id, digest, reason, at, raw) VALUES (?, ?, ?, ?, ?)`
+	sqlQuarantineCount  = `SELECT kept, dropped FROM quarantine_count WHERE relay_id = ?`
+	sqlQuarantineCounts = `INSERT INTO quarantine_count (relay_id, kept, dropped) VALUES (?, ?, ?)
+		ON CONFLICT (relay_id) DO UPDATE SET kept = excluded.kept, dropped = excluded.dropped`
+)
+
+func (s *saving) quarantine() error {
+	rejected := slices.Concat(s.batch.Rejected, s.poison)
+	if len(rejected) == 0 {
+		return nil
+	}
+	relay := int64(s.batch.Relay)
+	var kept, dropped int64
+	if _, err := s.c.one(context.Background(), func(r row) { kept, dropped = r.int(0), r.int(1) }, sqlQuarantineCount, relay); err != nil {
+		return err
+	}
+	for _, r := range rejected {
+		raw := r.Raw[:min(len(r.Raw), store.MaxRejected)]
+		sum := sha256.Sum256(slices.Concat([]byte(r.Reason), []byte{0}, raw))
+		digest := int64(prefix(sum[:]))
+		found, err := s.c.one(context.Background(), func(row) {}, sqlQuarantined, relay, digest)
+		switch {
+		case err != nil:
+			return err
+		case found:
+		case kept >= store.MaxQuarantine:
+			dropped++
+		default:
+			if raw == nil {
+				raw = []byte{}
+			}
+			if _, err := s.c.exec(sqlAddQuarantine, relay, digest, substitute(r.Reason), s.batch.SeenAt, raw); err != nil {
+				return err
+			}
+			kept++
+		}
+	}
+	_, err := s.c.exec(sqlQuarantineCounts, relay, kept, dropped)
+	return err
+}
+
+// scanSpan is how many rows a scan looks at in one statement.
+const scanSpan = 20000
+
+// bounds returns the times between which a filter looks.
+func bounds(f *nostr.Filter) (since, until int64) {
+	since, until = math.MinInt64, math.MaxInt64
+	if f.Since != nil {
+		since = *f.Since
+	}
+	if f.Until != nil {
+		until = *f.Until
+	}
+	return since, until
+}
+
+// The filter's since, until and kinds are cheap to check here; the rest is left
+// to the filter itself.
+const sqlScanEvents = `
+SELECT ` + eventColumns + ` FROM event
+WHERE seq > ?1 AND seq <= ?2 AND created_at >= ?3 AND created_at <= ?4
+AND (?5 = '' OR kind IN (SELECT value FROM json_each(?5)))
+ORDER BY seq LIMIT ?6`
+
+// ScanEvents implements store.Archive. It ends at the event that was the last
+// when it began.
+func (db *DB) ScanEvents(ctx context.Context, after store.Cursor, filter nostr.Filter) iter.Seq2[store.Scanned, error] {
+	return func(yield func(store.Scanned, error) bool) {
+		fail := func(err error) { yield(store.Scanned{}, fmt.Errorf("scan events: %w", err)) }
+		at, err := parseSeq(after)
+		if err != nil {
+			fail(err)
+			return
+		}
+		left := -1
+		if filter.Limit != nil {
+			left = max(*filter.Limit, 0)
+		}
+		var last int64
+		if err := db.read(ctx, func(c *conn) error {
+			_, err := c.one(ctx, func(r row) { last = r.int(0) }, sqlLastSeq)
+			return err
+		}); err != nil {
+			fail(err)
+			return
+		}
+		since, until := bounds(&filter)
+		for at < last && left != 0 {
+			if err := ctx.Err(); err != nil {
+				fail(err)
+				return
+			}
+			page, next, err := db.scanPage(ctx, at, min(at+scanSpan, last), since, until, kindList(filter.Kinds))
+			if err != nil {
+				fail(err)
+				return
+			}
+			at = next
+			for _, s := range page {
+				if left == 0 {
+					return
+				}
+				if !filter.Matches(&s.Event) {
+					continue
+				}
+				left--
+				if !yield(store.Scanned{Stored: s, Cursor: seqCursor(int64(s.Seq))}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// scanRows is how many events a scan holds in memory, scanBytes about how large
+// they may be together.
+const (
+	scanRows  = 500
+	scanBytes = 4 << 20
+)
+
+func (db *DB) scanPage(ctx context.Context, after, last, since, until int64, kinds string) (page []store.Stored, next int64, err error) {
+	size := 0
+	next = last
+	err = db.read(ctx, func(c *conn) error {
+		var bad error
+		err := c.query(ctx, func(r row) bool {
+			var s store.Stored
+			if s, bad = scanEvent(r); bad != nil {
+				return false
+			}
+			page = append(page, s)
+			size += len(r.text(7)) + len(r.text(8)) + len(r.blob(9))
+			if len(page) == scanRows || size > scanBytes {
+				next = int64(s.Seq)
+				return false
+			}
+			return true
+		}, sqlScanEvents, after, last, since, until, kinds, int64(scanRows))
+		return errors.Join(err, bad)
+	})
+	return page, next, err
+}
+
+func seqCursor(seq int64) store.Cursor { return store.Cursor(strconv.FormatInt(seq, 10)) }
+
+func parseSeq(c store.Cursor) (int64, error) {
+	if c == "" {
+		return 0, nil
+	}
+	seq, err := strconv.ParseInt(string(c), 10, 64)
+	if err != nil || seq < 0 {
+		return 0, store.ErrCursor
+	}
+	return seq, nil
+}
+
+// kindList is kinds as a JSON array, empty for any.
+func kindList(kinds []nostr.Kind) string {
+	if len(kinds) == 0 {
+		return ""
+	}
+	b := []byte{'['}
+	for i, k := range kinds {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, int64(k), 10)
+	}
+	return string(append(b, ']'))
+}

@@ -1,0 +1,249 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/hints"
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/store"
+)
+
+// ranks are the classes by strength; the database holds their ranks.
+var ranks = []hints.Class{hints.Seed, hints.Monitor, hints.List, hints.API, hints.NIP05, hints.Hint, hints.Content}
+
+func classOf(rank int64) hints.Class {
+	if rank < 0 || rank >= int64(len(ranks)) {
+		return ""
+	}
+	return ranks[rank]
+}
+
+// place is what the mentions of one batch say of a URL in one class.
+type place struct {
+	url         relay.URL
+	rank        int
+	first, last int64
+	n           int64
+	authors     store.Distinct
+}
+
+func places(mentions []store.Mention) []*place {
+	type key struct {
+		url  relay.URL
+		rank int
+	}
+	byKey := make(map[key]*place)
+	var list []*place
+	for _, m := range mentions {
+		if m.URL.IsZero() {
+			continue
+		}
+		k := key{m.URL, m.Class.Rank()}
+		p := byKey[k]
+		if p == nil {
+			p = &place{url: m.URL, rank: k.rank, first: m.At, last: m.At}
+			byKey[k] = p
+			list = append(list, p)
+		}
+		p.first, p.last = min(p.first, m.At), max(p.last, m.At)
+		p.n++
+		if author := m.Author; author != (nostr.PubKey{}) {
+			p.authors.Add((*[32]byte)(&author))
+		}
+	}
+	slices.SortFunc(list, func(a, b *place) int {
+		return cmp.Or(cmp.Compare(a.url.String(), b.url.String()), cmp.Compare(a.rank, b.rank))
+	})
+	return list
+}
+
+const (
+	sqlMentions   = `SELECT class, authors FROM mention WHERE url = ?`
+	sqlAddMention = `
+		INSERT INTO mention (url, class, first_seen, last_seen, n, authors) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET first_seen = min(first_seen, excluded.first_seen), last_seen = max(last_seen, excluded.last_seen),
+			n = n + excluded.n, authors = excluded.authors`
+	sqlAddCandidate = `
+		INSERT INTO candidate (url, network, first_seen, next_due, class, authors)
+		SELECT ?1, ?2, ?3, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM relay WHERE url = ?1)
+		ON CONFLICT DO NOTHING`
+	sqlRaiseCandidate = `UPDATE candidate SET class = min(class, ?2), authors = ?3 WHERE url = ?1 AND (class > ?2 OR authors <> ?3)`
+)
+
+// addMentions returns how many candidates are new.
+func (w *writer) addMentions(ctx context.Context, mentions []store.Mention) (added int, err error) {
+	list := places(mentions)
+	for len(list) > 0 {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		url := list[0].url
+		n := 1
+		for n < len(list) && list[n].url == url {
+			n++
+		}
+		fresh, err := w.addPlaces(list[:n])
+		if err != nil {
+			return 0, err
+		}
+		if fresh {
+			added++
+		}
+		list = list[n:]
+	}
+	return added, nil
+}
+
+// addPlaces records the places of one URL and tells whether it is a new
+// candidate.
+func (w *writer) addPlaces(list []*place) (fresh bool, err error) {
+	var all store.Distinct
+	url, text := list[0].url, list[0].url.String()
+	first := list[0].first
+	if err := errors.Join(w.c.query(context.Background(), func(r row) bool {
+		var before *store.Distinct
+		if before, err = store.ParseDistinct(r.blob(1)); err != nil {
+			return false
+		}
+		all.Merge(before)
+		for _, p := range list {
+			if int64(p.rank) == r.int(0) {
+				p.authors.Merge(before)
+			}
+		}
+		return true
+	}, sqlMentions, text), err); err != nil {
+		return false, err
+	}
+	for _, p := range list {
+		all.Merge(&p.authors)
+		first = min(first, p.first)
+		if _, err := w.c.exec(sqlAddMention, text, int64(p.rank), p.first, p.last, p.n, p.authors.AppendTo([]byte{})); err != nil {
+			return false, err
+		}
+	}
+	strongest := int64(list[0].rank) // list is sorted
+	n, err := w.c.exec(sqlAddCandidate, text, string(url.Network()), first, strongest, all.Count())
+	if err != nil || n > 0 {
+		return n > 0, err
+	}
+	_, err = w.c.exec(sqlRaiseCandidate, text, strongest, all.Count())
+	return false, err
+}
+
+// AddMentions implements store.Candidates.
+func (db *DB) AddMentions(ctx context.Context, mentions []store.Mention) (added int, err error) {
+	err = db.write(ctx, func(w *writer) (err error) {
+		added, err = w.addMentions(ctx, mentions)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("add mentions: %w", err)
+	}
+	return added, nil
+}
+
+const (
+	sqlPosition     = `SELECT cursor FROM position WHERE reader = ?`
+	sqlSavePosition = `INSERT OR REPLACE INTO position (reader, cursor) VALUES (?, ?)`
+)
+
+// SaveFindings implements store.Candidates.
+func (db *DB) SaveFindings(ctx context.Context, reader string, position store.Cursor, mentions []store.Mention) (added int, err error) {
+	err = db.write(ctx, func(w *writer) (err error) {
+		if added, err = w.addMentions(ctx, mentions); err != nil {
+			return err
+		}
+		_, err = w.c.exec(sqlSavePosition, reader, string(position))
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("save findings: %w", err)
+	}
+	return added, nil
+}
+
+// Position implements store.Candidates.
+func (db *DB) Position(ctx context.Context, reader string) (position store.Cursor, err error) {
+	err = db.read(ctx, func(c *conn) error {
+		_, err := c.one(ctx, func(r row) { position = store.Cursor(r.text(0)) }, sqlPosition, reader)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("read position: %w", err)
+	}
+	return position, nil
+}
+
+const (
+	// The index is in the wanted order, so the search ends with the last one
+	// taken however many are due.
+	sqlDueCandidates = `
+		SELECT url, first_seen, attempts, next_due, last_cause, class, authors FROM candidate INDEXED BY candidate_rank
+		WHERE next_due <= ?1 AND lease_until <= ?1 AND (?2 = '' OR network IN (SELECT value FROM json_each(?2)))
+		ORDER BY class, authors DESC, next_due, url LIMIT ?3`
+	sqlLeaseCandidate = `UPDATE candidate SET lease_owner = ?, lease_until = ? WHERE url = ?`
+)
+
+// DueCandidates implements store.Candidates.
+func (db *DB) DueCandidates(ctx context.Context, due store.Due) ([]store.Candidate, error) {
+	if due.Limit <= 0 {
+		return nil, nil
+	}
+	var candidates []store.Candidate
+	err := db.write(ctx, func(w *writer) error {
+		candidates = nil
+		var bad error
+		if err := w.c.query(ctx, func(r row) bool {
+			c := store.Candidate{
+				FirstSeen: r.int(1), Attempts: int(r.int(2)), NextDue: r.int(3), LastCause: dial.Cause(r.text(4)),
+				Class: classOf(r.int(5)), DistinctAuthors: int(r.int(6)),
+			}
+			c.URL, bad = parseURL(r.text(0))
+			candidates = append(candidates, c)
+			return bad == nil
+		}, sqlDueCandidates, due.Now, networkList(due.Networks), int64(due.Limit)); err != nil || bad != nil {
+			return errors.Join(err, bad)
+		}
+		for _, c := range candidates {
+			if _, err := w.c.exec(sqlLeaseCandidate, due.Owner, due.Until, c.URL.String()); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("lease candidates: %w", err)
+	}
+	return candidates, nil
+}
+
+const sqlFailCandidate = `UPDATE candidate SET attempts = attempts + 1, next_due = ?, last_cause = ?, lease_owner = '', lease_until = 0 WHERE url = ?`
+
+// SaveVerdicts implements store.Candidates.
+func (db *DB) SaveVerdicts(ctx context.Context, verdicts []store.Verdict) error {
+	err := db.write(ctx, func(w *writer) error {
+		for _, v := range verdicts {
+			if v.Valid {
+				if err := w.promote(v.URL, v.At); err != nil {
+					return err
+				}
+				continue
+			}
+			if _, err := w.c.exec(sqlFailCandidate, v.NextDue, string(v.Cause), v.URL.String()); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return fmt.Errorf("save verdicts: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"strings"
+
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/store"
+)
+
+const (
+	sqlAddDocument = `INSERT INTO document (id, type, data) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`
+	sqlAddCheck    = `INSERT OR REPLACE INTO check_result (relay_id, probe, at, ok, cause, numbers, detail, document_id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
+	sqlSetState = `
+		UPDATE relay SET state_since = CASE state WHEN ?2 THEN state_since ELSE ?3 END, state = ?2, cause = ?4, last_up = ?5, failures = ?6
+		WHERE id = ?1`
+	sqlOpenOutage = `
+		INSERT INTO outage (relay_id, started, cause) SELECT ?1, ?2, ?3
+		WHERE NOT EXISTS (SELECT 1 FROM outage WHERE relay_id = ?1 AND ended = 0) ON CONFLICT DO NOTHING`
+	sqlCloseOutage = `UPDATE outage SET ended = ? WHERE relay_id = ? AND ended = 0`
+	sqlSetChecked  = `UPDATE relay SET checked_at = max(checked_at, ?2) WHERE id = ?1`
+	sqlSetOpen     = `UPDATE relay SET open_ms = ?2 WHERE id = ?1`
+	sqlSetRead     = `UPDATE relay SET read_ms = ?2 WHERE id = ?1`
+	sqlSetDocument = `UPDATE relay SET name = ?2, software = ?3 WHERE id = ?1`
+)
+
+// SaveOutcomes implements store.Checks. A relay that was never up has an outage
+// from its first failed check on.
+func (db *DB) SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error {
+	err := db.write(ctx, func(w *writer) error {
+		for i := range outcomes {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := w.saveOutcome(&outcomes[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("save outcomes: %w", err)
+	}
+	return nil
+}
+
+func (w *writer) saveOutcome(o *store.Outcome) error {
+	relay := int64(o.Relay)
+	for i := range o.Checks {
+		if err := w.saveCheck(relay, &o.Checks[i]); err != nil {
+			return err
+		}
+	}
+	if _, err := w.c.exec(sqlSetState, relay, string(o.State), o.At, string(o.Cause), o.LastUp, int64(o.Failures)); err != nil {
+		return err
+	}
+	var err error
+	switch o.State {
+	case store.StateUp:
+		_, err = w.c.exec(sqlCloseOutage, o.At, relay)
+	case store.StateNew:
+	default:
+		_, err = w.c.exec(sqlOpenOutage, relay, o.At, string(o.Cause))
+	}
+	if err != nil {
+		return err
+	}
+	return w.saveNext(o.Next)
+}
+
+func (w *writer) saveCheck(relay int64, check *store.Check) error {
+	var document any
+	if d := check.Document; d != nil {
+		id := d.ID()
+		document = id[:]
+		if _, err := w.c.exec(sqlAddDocument, id[:], d.Type, append([]byte{}, d.Data...)); err != nil {
+			return err
+		}
+		name, software := introduces(d)
+		if _, err := w.c.exec(sqlSetDocument, relay, name, software); err != nil {
+			return err
+		}
+	}
+	numbers := maps.Clone(check.Values)
+	maps.DeleteFunc(numbers, func(_ string, v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
+	text, err := json.Marshal(numbers)
+	if err != nil {
+		return err
+	}
+	if _, err := w.c.exec(sqlAddCheck, relay, check.Probe, check.At, integer(check.OK), string(check.Cause), string(text),
+		substitute(check.Detail), document); err != nil {
+		return err
+	}
+	if _, err := w.c.exec(sqlSetChecked, relay, check.At); err != nil || !check.OK {
+		return err
+	}
+	if ms, ok := numbers[store.ValueOpen]; ok {
+		_, err = w.c.exec(sqlSetOpen, relay, ms)
+	}
+	if ms, ok := numbers[store.ValueRead]; ok && err == nil {
+		_, err = w.c.exec(sqlSetRead, relay, ms)
+	}
+	return err
+}
+
+// shownText is how many bytes of a text of a document are repeated in lists.
+const shownText = 200
+
+// introduces reads how a relay calls itself. A document without these, or with
+// something else in their place, has empty ones.
+func introduces(d *store.Document) (name, software string) {
+	var fields map[string]json.RawMessage
+	if d.Type != "nip11" || json.Unmarshal(d.Data, &fields) != nil {
+		return "", ""
+	}
+	read := func(key string) string {
+		var text string
+		if json.Unmarshal(fields[key], &text) != nil {
+			return ""
+		}
+		return strings.ToValidUTF8(substitute(text[:min(len(text), shownText)]), "")
+	}
+	return read("name"), read("software")
+}
+
+// The newest of every probe: the names are stepped through by the index, since
+// a relay has few probes and many results.
+const sqlLatestChecks = `
+	WITH RECURSIVE p (probe) AS (
+		SELECT min(probe) FROM check_result WHERE relay_id = ?1
+		UNION ALL
+		SELECT (SELECT min(probe) FROM check_result WHERE relay_id = ?1 AND probe > p.probe) FROM p WHERE p.probe IS NOT NULL)
+	SELECT c.at, c.probe, c.ok, c.cause, c.numbers, c.detail, d.type, d.data
+	FROM p JOIN check_result c ON c.relay_id = ?1 AND c.probe = p.probe
+		AND c.at = (SELECT max(at) FROM check_result WHERE relay_id = ?1 AND probe = p.probe)
+	LEFT JOIN document d ON d.id = c.document_id
+	ORDER BY c.probe`
+
+// LatestChecks implements store.Checks.
+func (db *DB) LatestChecks(ctx context.Context, relay store.RelayID) ([]store.Check, error) {
+	checks, err := list(ctx, db, func(r row) store.Check {
+		c := store.Check{At: r.int(0), Probe: r.text(1), OK: r.bool(2), Cause: dial.Cause(r.text(3)), Detail: r.text(5)}
+		if json.Unmarshal([]byte(r.text(4)), &c.Values) != nil {
+			c.Values = nil
+		}
+		if r[6] != nil {
+			c.Document = &store.Document{Type: r.text(6), Data: r.blob(7)}
+		}
+		return c
+	}, sqlLatestChecks, int64(relay))
+	if err != nil {
+		return nil, fmt.Errorf("read checks: %w", err)
+	}
+	return checks, nil
+}
+
+const sqlOutages = `SELECT started, ended, cause FROM outage WHERE relay_id = ? ORDER BY started DESC LIMIT ?`
+
+// Outages implements store.Checks.
+func (db *DB) Outages(ctx context.Context, relay store.RelayID, limit int) ([]store.Outage, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	outages, err := list(ctx, db, func(r row) store.Outage {
+		return store.Outage{From: r.int(0), To: r.int(1), Cause: dial.Cause(r.text(2))}
+	}, sqlOutages, int64(relay), int64(limit))
+	if err != nil {
+		return nil, fmt.Errorf("read outages: %w", err)
+	}
+	return outages, nil
+}

@@ -1,0 +1,188 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/store"
+)
+
+// purgeSlice is how many events one transaction of a purge deletes.
+const purgeSlice = 500
+
+// errMerge is returned when the index could not be brought up to date.
+var errMerge = errors.New("the index is not up to date")
+
+// vanishes tells whether an event asks every relay to forget its author
+// (NIP-62).
+func vanishes(e *nostr.Event) bool {
+	if e.Kind != kindVanish {
+		return false
+	}
+	for _, t := range e.Tags {
+		if len(t) > 1 && t[0] == "relay" && t[1] == "ALL_RELAYS" {
+			return true
+		}
+	}
+	return false
+}
+
+const sqlAddTombstone = `
+	INSERT INTO tombstone (target, until, purged) VALUES (?, ?, 0)
+	ON CONFLICT (target) DO UPDATE SET until = excluded.until, purged = 0 WHERE excluded.until > until`
+
+// vanish obeys the vanish requests of a batch before anything of it is stored.
+// What was archived earlier is deleted after the batch, in slices of its own.
+func (s *saving) vanish() error {
+	for i := range s.batch.Events {
+		e := &s.batch.Events[i]
+		if !vanishes(e) {
+			continue
+		}
+		n, err := s.c.exec(sqlAddTombstone, e.PubKey[:], e.CreatedAt)
+		if err != nil {
+			return err
+		}
+		s.vanished = s.vanished || n > 0
+		s.w.tombstones[prefix(e.PubKey[:])] = struct{}{}
+	}
+	return nil
+}
+
+const sqlUnpurged = `SELECT target, until FROM tombstone WHERE purged = 0`
+
+// purge deletes what tombstones name. A process that ends before it does leaves
+// the rest to the next Open.
+func (db *DB) purge(ctx context.Context) error {
+	for {
+		var target []byte
+		var until int64
+		if err := db.writer.alone(ctx, func(w *writer) error {
+			// From here the index holds every row of what is to be deleted:
+			// nothing new of it can come.
+			if w.mergeSome(true); w.merge != nil {
+				return errMerge
+			}
+			_, err := w.c.one(ctx, func(r row) { target, until = r.blob(0), r.int(1) }, sqlUnpurged)
+			return err
+		}); err != nil || target == nil {
+			return err
+		}
+		for more := true; more; {
+			if err := db.write(ctx, func(w *writer) (err error) {
+				more, err = w.purgeSome(target, until)
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+const (
+	sqlPurgeable = `
+		SELECT e.seq, e.id, e.pubkey, e.created_at, e.kind, e.first_seen, e.sig, e.tags, e.content, e.raw
+		FROM term t JOIN event e ON e.seq = t.seq
+		WHERE t.h = ? AND t.created_at <= ? AND t.kind <> 62 AND e.pubkey = ? LIMIT ?`
+	sqlPurged          = `UPDATE tombstone SET purged = 1 WHERE target = ? AND until = ?`
+	sqlDeleteEvent     = `DELETE FROM event WHERE seq = ?`
+	sqlDeleteTerm      = `DELETE FROM term WHERE h = ? AND created_at = ? AND seq = ?`
+	sqlDeleteDeletion  = `DELETE FROM deletion WHERE h = ? AND author = ? AND created_at = ? AND seq = ?`
+	sqlSightingRelays  = `SELECT relay_id FROM sighting WHERE event_seq = ?`
+	sqlDeleteSightings = `DELETE FROM sighting WHERE event_seq = ?`
+)
+
+// purgeSome deletes the next events of an author, takes them out of the sums
+// and tells whether there may be more.
+func (w *writer) purgeSome(target []byte, until int64) (more bool, err error) {
+	if len(target) != len(nostr.PubKey{}) {
+		return false, store.ErrCorrupt
+	}
+	var events []store.Stored
+	var bad error
+	if err := w.c.query(context.Background(), func(r row) bool {
+		var s store.Stored
+		s, bad = scanEvent(r)
+		events = append(events, s)
+		return bad == nil
+	}, sqlPurgeable, authorHash(nostr.PubKey(target)), until, target, int64(purgeSlice)); err != nil || bad != nil {
+		return false, errors.Join(err, bad)
+	}
+	w.purges++
+	sums := newSums()
+	counted, err := w.counted(context.Background())
+	if err != nil {
+		return false, err
+	}
+	waiting, err := w.waiting(events)
+	if err != nil {
+		return false, err
+	}
+	for i := range events {
+		if err := w.purgeEvent(&events[i], sums, counted, waiting); err != nil {
+			return false, err
+		}
+	}
+	if err := w.add(sums, -1); err != nil {
+		return false, err
+	}
+	if len(events) == purgeSlice {
+		return true, nil
+	}
+	_, err = w.c.exec(sqlPurged, target, until)
+	return false, err
+}
+
+// pair is a sighting.
+type pair struct{ relay, seq int64 }
+
+// waiting returns the sightings of events that the sums do not hold yet.
+func (w *writer) waiting(events []store.Stored) (map[pair]bool, error) {
+	wanted := make(map[int64]bool, len(events))
+	for i := range events {
+		wanted[int64(events[i].Seq)] = true
+	}
+	found := make(map[pair]bool)
+	return found, w.c.query(context.Background(), func(r row) bool {
+		for seq := range steps(r.blob(2)) {
+			if wanted[seq] {
+				found[pair{r.int(1), seq}] = true
+			}
+		}
+		return true
+	}, sqlSightingLog)
+}
+
+func (w *writer) purgeEvent(s *store.Stored, sums *sums, counted int64, waiting map[pair]bool) error {
+	e, seq := &s.Event, int64(s.Seq)
+	for _, t := range appendTerms(nil, seq, e) {
+		if _, err := w.c.exec(sqlDeleteTerm, t.h, t.at, t.seq); err != nil {
+			return err
+		}
+	}
+	if e.Kind == kindDeletion {
+		for _, h := range deletionHashes(e) {
+			if _, err := w.c.exec(sqlDeleteDeletion, h, int64(prefix(e.PubKey[:])), e.CreatedAt, seq); err != nil {
+				return err
+			}
+		}
+	}
+	if err := w.c.query(context.Background(), func(r row) bool {
+		if !waiting[pair{r.int(0), seq}] {
+			sums.sighting(r.int(0), e.CreatedAt, int64(e.Kind))
+		}
+		return true
+	}, sqlSightingRelays, seq); err != nil {
+		return err
+	}
+	if seq <= counted {
+		sums.event(e.CreatedAt, int64(e.Kind), nil)
+	}
+	for _, sql := range []string{sqlDeleteSightings, sqlDeleteEvent} {
+		if _, err := w.c.exec(sql, seq); err != nil {
+			return err
+		}
+	}
+	return nil
+}

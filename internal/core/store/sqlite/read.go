@@ -1,0 +1,759 @@
+package sqlite
+
+import (
+	"bytes"
+	"cmp"
+	"container/heap"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/store"
+)
+
+const (
+	// maxPage is the largest page of a query.
+	maxPage = 1000
+	// pageBytes is about how large the events of a page may be together; a page
+	// of large ones is shorter.
+	pageBytes = 16 << 20
+	// maxStreams is how many places of an index are read side by side. A
+	// filter with more authors or values reads the whole time line instead.
+	maxStreams = 20000
+)
+
+// Events implements store.EventReader. A page may be shorter than its limit
+// although more follow.
+func (db *DB) Events(ctx context.Context, q store.EventQuery) (events []store.Stored, next store.Cursor, err error) {
+	err = db.read(ctx, func(c *conn) (err error) {
+		events, next, err = c.events(ctx, q)
+		return err
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("read events: %w", err)
+	}
+	return events, next, nil
+}
+
+// position is a place in the order of answers: newest first, then lowest id.
+type position struct {
+	at int64
+	id nostr.ID
+}
+
+func (p position) cursor() store.Cursor {
+	return store.Cursor(strconv.FormatInt(p.at, 10) + "." + p.id.String())
+}
+
+func parsePosition(c store.Cursor) (*position, error) {
+	if c == "" {
+		return nil, nil
+	}
+	at, id, _ := strings.Cut(string(c), ".")
+	var p position
+	var err error
+	if p.at, err = strconv.ParseInt(at, 10, 64); err != nil {
+		return nil, store.ErrCursor
+	}
+	if p.id, err = nostr.ParseID(id); err != nil {
+		return nil, store.ErrCursor
+	}
+	return &p, nil
+}
+
+// after tells whether an event comes after the position.
+func (p *position) after(e *nostr.Event) bool {
+	return p == nil || e.CreatedAt < p.at || e.CreatedAt == p.at && bytes.Compare(e.ID[:], p.id[:]) > 0
+}
+
+func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, store.Cursor, error) {
+	if q.Filter.Search != "" {
+		return nil, "", fmt.Errorf("search: %w", errors.ErrUnsupported)
+	}
+	after, err := parsePosition(q.After)
+	if err != nil || q.Limit <= 0 {
+		return nil, "", err
+	}
+	q.Limit = min(q.Limit, maxPage)
+	if q.Public && len(q.Filter.Kinds) > 0 {
+		if q.Filter.Kinds = slices.DeleteFunc(slices.Clone(q.Filter.Kinds), store.Private); len(q.Filter.Kinds) == 0 {
+			return nil, "", nil
+		}
+	}
+	var hits *merged
+	if len(q.Filter.IDs) > 0 {
+		hits, err = c.byID(ctx, &q.Filter)
+	} else {
+		hits, err = c.plan(ctx, &q.Filter, after, q.Limit)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	p := page{c: c, ctx: ctx, q: &q, after: after}
+	for !p.full {
+		batch, err := hits.next(ctx, min(max(q.Limit-len(p.events), 16), 256))
+		if err != nil {
+			return nil, "", err
+		}
+		if len(batch) == 0 {
+			p.flush()
+			break
+		}
+		if err := p.take(batch); err != nil {
+			return nil, "", err
+		}
+	}
+	if !p.full {
+		return p.events, "", nil
+	}
+	last := p.events[len(p.events)-1].Event
+	return p.events, position{last.CreatedAt, last.ID}.cursor(), nil
+}
+
+// page collects events. Those of one second come in any order and are kept
+// apart until the second is over, the lowest ids of it only.
+type page struct {
+	c      *conn
+	ctx    context.Context // of the call, which page does not outlive
+	q      *store.EventQuery
+	after  *position
+	events []store.Stored
+	size   int
+	second []store.Stored // sorted by id
+	full   bool
+}
+
+// take reads the events of hits, which are of falling time, and keeps what the
+// query asks for.
+func (p *page) take(hits []hit) error {
+	rows := make(map[int64]store.Stored, len(hits))
+	if err := inChunks(nil, hits, func(args []any, h hit) []any { return append(args, h.seq) }, func(args []any) error {
+		var bad error
+		err := p.c.query(p.ctx, func(r row) bool {
+			var s store.Stored
+			s, bad = scanEvent(r)
+			rows[int64(s.Seq)] = s
+			return bad == nil
+		}, sqlEventsBySeq, args...)
+		return errors.Join(err, bad)
+	}); err != nil {
+		return err
+	}
+	for _, h := range hits {
+		s, found := rows[h.seq]
+		if !found { // deleted meanwhile
+			continue
+		}
+		delete(rows, h.seq) // a hit may come twice
+		if len(p.second) > 0 && p.second[0].Event.CreatedAt != s.Event.CreatedAt {
+			if p.flush(); p.full {
+				return nil
+			}
+		}
+		wanted, err := p.wants(&s.Event)
+		if err != nil {
+			return err
+		}
+		if !wanted {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(p.second, s, func(a, b store.Stored) int { return bytes.Compare(a.Event.ID[:], b.Event.ID[:]) })
+		p.second = slices.Insert(p.second, at, s)
+		p.trim()
+	}
+	return nil
+}
+
+// trim drops of a second what cannot come on this page.
+func (p *page) trim() {
+	size := p.size
+	for i := range p.second {
+		size += weight(&p.second[i].Event)
+		if len(p.events)+i >= p.q.Limit || i > 0 && size > pageBytes {
+			p.second = p.second[:i]
+			return
+		}
+	}
+}
+
+// flush puts a second that is over on the page.
+func (p *page) flush() {
+	for i := range p.second {
+		p.size += weight(&p.second[i].Event)
+	}
+	p.events = append(p.events, p.second...)
+	p.second = p.second[:0]
+	p.full = len(p.events) >= p.q.Limit || p.size > pageBytes
+}
+
+func weight(e *nostr.Event) int {
+	n := 200 + len(e.Content)
+	for _, t := range e.Tags {
+		for _, s := range t {
+			n += 16 + len(s)
+		}
+	}
+	return n
+}
+
+func (p *page) wants(e *nostr.Event) (bool, error) {
+	if !p.after.after(e) || !p.q.Filter.Matches(e) {
+		return false, nil
+	}
+	if !p.q.Public {
+		return true, nil
+	}
+	if store.Private(e.Kind) || expired(e, p.q.Now) {
+		return false, nil
+	}
+	deleted, err := p.c.deleted(p.ctx, e)
+	return !deleted, err
+}
+
+// expired tells whether an event's time is over (NIP-40).
+func expired(e *nostr.Event, now int64) bool {
+	for _, t := range e.Tags {
+		if len(t) > 1 && t[0] == "expiration" {
+			at, err := strconv.ParseInt(t[1], 10, 64)
+			return err == nil && at <= now
+		}
+	}
+	return false
+}
+
+const sqlDeletions = `SELECT seq FROM deletion WHERE h = ? AND author = ? AND created_at >= ? ORDER BY created_at DESC LIMIT 1`
+
+// deleted tells whether its author asked to forget an event (NIP-09). By id
+// that holds for ever, by address for versions up to the request.
+func (c *conn) deleted(ctx context.Context, e *nostr.Event) (bool, error) {
+	if e.Kind == kindDeletion {
+		return false, nil
+	}
+	found, err := c.asked(ctx, e, "e", e.ID.String(), math.MinInt64)
+	if found || err != nil || !e.Kind.IsReplaceable() && !e.Kind.IsAddressable() {
+		return found, err
+	}
+	d := ""
+	if e.Kind.IsAddressable() {
+		for _, t := range e.Tags {
+			if len(t) > 1 && t[0] == "d" {
+				d = t[1]
+				break
+			}
+		}
+	}
+	address := strconv.FormatInt(int64(e.Kind), 10) + ":" + hex.EncodeToString(e.PubKey[:]) + ":" + d
+	return c.asked(ctx, e, "a", address, e.CreatedAt)
+}
+
+// asked looks for a request by the author of e with a tag, not before a time.
+func (c *conn) asked(ctx context.Context, e *nostr.Event, name, value string, since int64) (bool, error) {
+	var seq int64
+	found, err := c.one(ctx, func(r row) { seq = r.int(0) }, sqlDeletions, store.TagHash(name, value), int64(prefix(e.PubKey[:])), since)
+	if !found || err != nil {
+		return false, err
+	}
+	var request store.Stored
+	var bad error
+	found, err = c.one(ctx, func(r row) { request, bad = scanEvent(r) }, sqlEventBySeq, seq)
+	if err = errors.Join(err, bad); err != nil || !found {
+		return false, err
+	}
+	// Hash and half a key are strong enough to find it, not to believe it.
+	filter := nostr.Filter{Authors: []nostr.PubKey{e.PubKey}, Kinds: []nostr.Kind{kindDeletion}, Tags: map[string][]string{name: {value}}}
+	return filter.Matches(&request.Event), nil
+}
+
+const sqlEventBySeq = `SELECT ` + eventColumns + ` FROM event WHERE seq = ?`
+
+var sqlEventsBySeq = `SELECT ` + eventColumns + ` FROM event WHERE seq IN (` + placeholders("?", perStatement) + `)`
+
+// hit is an event that an index names.
+type hit struct{ at, seq int64 }
+
+// order is that of the indexes, newest first.
+func (h hit) order(o hit) int { return cmp.Or(cmp.Compare(o.at, h.at), cmp.Compare(o.seq, h.seq)) }
+
+// stream reads hits from one place of an index, a few at a time.
+type stream struct {
+	sql   string
+	key   []any
+	since int64
+	last  hit
+	chunk int64
+	buf   []hit
+	done  bool // nothing behind buf
+}
+
+func (s *stream) fill(ctx context.Context, c *conn) error {
+	if len(s.buf) > 0 || s.done {
+		return nil
+	}
+	s.buf = s.buf[:0]
+	args := append([]any{s.since, s.last.at, s.last.seq, s.chunk}, s.key...)
+	if err := c.query(ctx, func(r row) bool {
+		s.buf = append(s.buf, hit{r.int(0), r.int(1)})
+		return true
+	}, s.sql, args...); err != nil {
+		return err
+	}
+	s.done = int64(len(s.buf)) < s.chunk
+	if len(s.buf) > 0 {
+		s.last = s.buf[len(s.buf)-1]
+	}
+	s.chunk = min(2*s.chunk, 512)
+	return nil
+}
+
+// merged is the hits of several streams in order.
+type merged struct {
+	c       *conn
+	streams []*stream // a heap by first hit
+}
+
+func (m *merged) Len() int { return len(m.streams) }
+func (m *merged) Less(i, j int) bool {
+	return m.streams[i].buf[0].order(m.streams[j].buf[0]) < 0
+}
+func (m *merged) Swap(i, j int) { m.streams[i], m.streams[j] = m.streams[j], m.streams[i] }
+func (m *merged) Push(x any)    { m.streams = append(m.streams, x.(*stream)) }
+func (m *merged) Pop() any {
+	last := m.streams[len(m.streams)-1]
+	m.streams = m.streams[:len(m.streams)-1]
+	return last
+}
+
+func (c *conn) merge(ctx context.Context, streams []*stream) (*merged, error) {
+	m := &merged{c: c}
+	for _, s := range streams {
+		if err := s.fill(ctx, c); err != nil {
+			return nil, err
+		}
+		if len(s.buf) > 0 {
+			m.streams = append(m.streams, s)
+		}
+	}
+	heap.Init(m)
+	return m, nil
+}
+
+// next returns up to n hits, none at the end.
+func (m *merged) next(ctx context.Context, n int) ([]hit, error) {
+	var hits []hit
+	for len(hits) < n && len(m.streams) > 0 {
+		s := m.streams[0]
+		if h := s.buf[0]; len(hits) == 0 || hits[len(hits)-1] != h {
+			hits = append(hits, h)
+		}
+		s.buf = s.buf[1:]
+		if err := s.fill(ctx, m.c); err != nil {
+			return nil, err
+		}
+		if len(s.buf) == 0 {
+			heap.Pop(m)
+		} else {
+			heap.Fix(m, 0)
+		}
+	}
+	return hits, nil
+}
+
+// Arguments of every stream: since, time and number of the last hit, how many,
+// and its key.
+const (
+	sqlByTime = `SELECT created_at, seq FROM event INDEXED BY event_time
+		WHERE created_at >= ?1 AND (created_at, seq) < (?2, ?3) ORDER BY created_at DESC, seq DESC LIMIT ?4`
+	sqlByKind = `SELECT created_at, seq FROM event INDEXED BY event_kind
+		WHERE kind = ?5 AND created_at >= ?1 AND (created_at, seq) < (?2, ?3) ORDER BY created_at DESC, seq DESC LIMIT ?4`
+	sqlByTerm = `SELECT created_at, seq FROM term
+		WHERE h = ?5 AND created_at >= ?1 AND (created_at, seq) < (?2, ?3) AND (?6 = '' OR kind IN (SELECT value FROM json_each(?6)))
+		ORDER BY created_at DESC, seq DESC LIMIT ?4`
+	sqlNewTerms = `SELECT created_at, seq FROM term_new
+		WHERE created_at >= ?1 AND created_at <= ?2 AND h IN (SELECT value FROM json_each(?3))
+		AND (?4 = '' OR kind IN (SELECT value FROM json_each(?4)))`
+)
+
+// plan chooses the index for a filter without ids.
+func (c *conn) plan(ctx context.Context, f *nostr.Filter, after *position, limit int) (*merged, error) {
+	since, until := bounds(f)
+	if after != nil {
+		until = min(until, after.at)
+	}
+	kinds := kindList(f.Kinds)
+	hashes, err := c.terms(ctx, f, since, until)
+	if err != nil {
+		return nil, err
+	}
+	var streams []*stream
+	add := func(sql string, n int, key ...any) {
+		streams = append(streams, &stream{
+			sql: sql, key: key, since: since, last: hit{until, math.MaxInt64},
+			chunk: int64(min(max(2*limit/n, 2), 256)),
+		})
+	}
+	switch {
+	case hashes != nil:
+		arrived, err := c.newTerms(ctx, hashes, since, until, kinds)
+		if err != nil {
+			return nil, err
+		}
+		streams = append(streams, arrived)
+		for _, h := range hashes {
+			add(sqlByTerm, len(hashes), h, kinds)
+		}
+	case len(f.Kinds) > 0 && len(f.Kinds) <= maxStreams:
+		for _, k := range f.Kinds {
+			add(sqlByKind, len(f.Kinds), int64(k))
+		}
+	default:
+		add(sqlByTime, 1)
+	}
+	return c.merge(ctx, streams)
+}
+
+// newTerms reads the hits that no merge has moved yet. It has to come before
+// the first look into the merged index.
+func (c *conn) newTerms(ctx context.Context, hashes []int64, since, until int64, kinds string) (*stream, error) {
+	s := &stream{done: true}
+	list := []byte{'['}
+	for i, h := range hashes {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = strconv.AppendInt(list, h, 10)
+	}
+	if err := c.query(ctx, func(r row) bool {
+		s.buf = append(s.buf, hit{r.int(0), r.int(1)})
+		return true
+	}, sqlNewTerms, since, until, string(append(list, ']')), kinds); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(s.buf, hit.order)
+	s.buf = slices.Compact(s.buf)
+	return s, nil
+}
+
+// terms returns the terms of the most selective condition of a filter, nil when
+// it names neither authors nor tags.
+func (c *conn) terms(ctx context.Context, f *nostr.Filter, since, until int64) ([]int64, error) {
+	var options [][]int64
+	if n := len(f.Authors); n > 0 && n <= maxStreams {
+		options = append(options, authorTerms(f))
+	}
+	for name, values := range f.Tags {
+		if len(values) == 0 || len(values) > maxStreams || !store.Indexed(nostr.Tag{name, ""}) {
+			continue
+		}
+		hashes := make([]int64, len(values))
+		for i, v := range values {
+			hashes[i] = store.TagHash(name, v)
+		}
+		options = append(options, hashes)
+	}
+	if len(options) < 2 {
+		return slices.Concat(options...), nil
+	}
+	best, least := options[0], math.MaxInt
+	for _, hashes := range options {
+		n, err := c.estimate(ctx, hashes, since, until)
+		if err != nil {
+			return nil, err
+		}
+		if n < least {
+			best, least = hashes, n
+		}
+	}
+	return best, nil
+}
+
+func authorTerms(f *nostr.Filter) []int64 {
+	var hashes []int64
+	pairs := len(f.Kinds) > 0 && len(f.Authors)*len(f.Kinds) <= maxStreams
+	for _, k := range f.Kinds {
+		pairs = pairs && paired(k)
+	}
+	for _, a := range f.Authors {
+		if !pairs {
+			hashes = append(hashes, authorHash(a))
+			continue
+		}
+		for _, k := range f.Kinds {
+			hashes = append(hashes, authorKindHash(a, k))
+		}
+	}
+	return hashes
+}
+
+const (
+	// estimateRows is how far an estimate counts, estimateTerms for how many
+	// terms; the others are taken to be like these.
+	estimateRows  = 200
+	estimateTerms = 16
+)
+
+const sqlEstimate = `SELECT count(*) FROM (SELECT 1 FROM term WHERE h = ? AND created_at >= ? AND created_at <= ? LIMIT ?)`
+
+// estimate says about how many events have one of the terms.
+func (c *conn) estimate(ctx context.Context, hashes []int64, since, until int64) (int, error) {
+	var n int64
+	looked := hashes[:min(len(hashes), estimateTerms)]
+	for _, h := range looked {
+		if _, err := c.one(ctx, func(r row) { n += r.int(0) }, sqlEstimate, h, since, until, int64(estimateRows)); err != nil {
+			return 0, err
+		}
+	}
+	return int(n) * len(hashes) / len(looked), nil
+}
+
+// byID finds the events of a filter that names ids.
+func (c *conn) byID(ctx context.Context, f *nostr.Filter) (*merged, error) {
+	s := &stream{done: true}
+	if err := inChunks(nil, f.IDs, func(args []any, id nostr.ID) []any { return append(args, id[:]) }, func(args []any) error {
+		return c.query(ctx, func(r row) bool {
+			s.buf = append(s.buf, hit{r.int(0), r.int(1)})
+			return true
+		}, sqlByID, args...)
+	}); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(s.buf, hit.order)
+	s.buf = slices.Compact(s.buf)
+	return c.merge(ctx, []*stream{s})
+}
+
+var sqlByID = `SELECT created_at, seq FROM event WHERE id IN (` + placeholders("?", perStatement) + `)`
+
+const sqlEventRelays = `
+	SELECT r.url, s.seen_at FROM sighting s INDEXED BY sighting_event JOIN relay r ON r.id = s.relay_id
+	WHERE s.event_seq = ? ORDER BY s.seen_at, r.url`
+
+// EventRelays implements store.EventReader.
+func (db *DB) EventRelays(ctx context.Context, id nostr.ID) ([]store.Carried, error) {
+	var relays []store.Carried
+	err := db.read(ctx, func(c *conn) error {
+		var seq int64
+		found, err := c.one(ctx, func(r row) { seq = r.int(0) }, sqlSeqOf, id[:])
+		if err != nil {
+			return err
+		}
+		if !found {
+			return store.ErrNotFound
+		}
+		var bad error
+		err = c.query(ctx, func(r row) bool {
+			one := store.Carried{SeenAt: r.int(1)}
+			one.URL, bad = parseURL(r.text(0))
+			relays = append(relays, one)
+			return bad == nil
+		}, sqlEventRelays, seq)
+		return errors.Join(err, bad)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read relays of an event: %w", err)
+	}
+	return relays, nil
+}
+
+const (
+	sqlSummaries = `
+		SELECT ` + relayColumns + `, r.name, r.software, r.open_ms, r.read_ms, r.checked_at,
+			coalesce((SELECT n FROM rollup_relay WHERE relay_id = r.id), 0),
+			(SELECT count(*) FROM hole WHERE relay_id = r.id),
+			coalesce((SELECT largest_page FROM calibration WHERE relay_id = r.id), 0),
+			coalesce((SELECT due_at FROM work WHERE service = 'synchronizer' AND relay_id = r.id), r.promoted_at),
+			coalesce((SELECT due_at FROM work WHERE service = 'monitor' AND relay_id = r.id), r.promoted_at)
+		FROM relay r
+		WHERE r.url > ?1 AND (?2 = '' OR r.network = ?2) AND (?3 = '' OR r.state = ?3)
+		ORDER BY r.url LIMIT ?4`
+	sqlRelayCoverage = `SELECT relay_id, filter_id, lo, hi, level, as_of, method, n FROM coverage WHERE relay_id = ? ORDER BY filter_id, lo`
+	sqlRelayHoles    = `SELECT relay_id, filter_id, lo, hi, kind, reason, n, seen_at, next_try FROM hole WHERE relay_id = ? ORDER BY filter_id, lo, hi, kind`
+)
+
+// RelaySummaries implements store.RelayReader.
+func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.RelaySummary, error) {
+	if q.Limit <= 0 {
+		return nil, nil
+	}
+	var summaries []store.RelaySummary
+	err := db.read(ctx, func(c *conn) error {
+		var bad error
+		if err := c.query(ctx, func(r row) bool {
+			s := store.RelaySummary{
+				Name: r.text(10), Software: r.text(11), OpenMS: r.float(12), ReadMS: r.float(13), CheckedAt: r.int(14),
+				Events: r.int(15), Holes: int(r.int(16)), MaxLimit: int(r.int(17)), SyncDue: r.int(18), CheckDue: r.int(19),
+			}
+			s.Relay, bad = scanRelay(r)
+			summaries = append(summaries, s)
+			return bad == nil
+		}, sqlSummaries, q.After, string(q.Network), string(q.State), int64(min(q.Limit, maxPage))); err != nil || bad != nil {
+			return errors.Join(err, bad)
+		}
+		for i := range summaries {
+			var claims []store.Coverage
+			if err := c.query(ctx, func(r row) bool {
+				claims = append(claims, scanCoverage(r))
+				return true
+			}, sqlRelayCoverage, int64(summaries[i].ID)); err != nil {
+				return err
+			}
+			summarize(&summaries[i], claims)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read relays: %w", err)
+	}
+	return summaries, nil
+}
+
+// summarize puts the claims of all filters of a relay together.
+func summarize(s *store.RelaySummary, claims []store.Coverage) {
+	if len(claims) == 0 {
+		return
+	}
+	slices.SortFunc(claims, func(a, b store.Coverage) int { return cmp.Compare(a.Lo, b.Lo) })
+	first := claims[0]
+	s.Lo, s.Hi, s.Level, s.AsOf = first.Lo, first.Hi, first.Level, first.AsOf
+	for _, c := range claims[1:] {
+		if c.Lo > s.Hi && c.Lo-1 > s.Hi {
+			s.Gaps++
+		}
+		s.Hi = max(s.Hi, c.Hi)
+		s.Level, s.AsOf = min(s.Level, c.Level), min(s.AsOf, c.AsOf)
+	}
+}
+
+// RelayCoverage implements store.RelayReader.
+func (db *DB) RelayCoverage(ctx context.Context, id store.RelayID) ([]store.Coverage, []store.Hole, error) {
+	claims, err := list(ctx, db, scanCoverage, sqlRelayCoverage, int64(id))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read coverage: %w", err)
+	}
+	holes, err := list(ctx, db, scanHole, sqlRelayHoles, int64(id))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read holes: %w", err)
+	}
+	return claims, holes, nil
+}
+
+// plausibleFrom is when Nostr began: 2020-11-01.
+const plausibleFrom = 1604188800
+
+const (
+	sqlTotals = `
+		SELECT coalesce((SELECT n FROM rollup_total WHERE name = 'events'), 0),
+			coalesce((SELECT n FROM rollup_total WHERE name = 'sightings'), 0),
+			(SELECT authors FROM rollup_total WHERE name = 'events'),
+			(SELECT count(*) FROM candidate),
+			coalesce((SELECT min(created_at) FROM event WHERE created_at >= ?1 AND created_at <= ?2), 0),
+			coalesce((SELECT max(created_at) FROM event WHERE created_at >= ?1 AND created_at <= ?2), 0),
+			(SELECT count(*) FROM hole),
+			coalesce((SELECT sum(n) FROM hole WHERE n > 0), 0),
+			coalesce((SELECT sum(kept + dropped) FROM quarantine_count), 0)`
+	sqlRelayTotals = `SELECT network, state, count(*) FROM relay GROUP BY network, state ORDER BY network, state`
+	sqlLevelTotals = `SELECT level, count(DISTINCT relay_id), CAST(min(total(hi - lo + 1), 9e18) AS INTEGER) FROM coverage GROUP BY level ORDER BY level`
+	sqlTops        = `SELECT max(hi) FROM coverage GROUP BY relay_id`
+)
+
+// Totals implements store.StatsReader.
+func (db *DB) Totals(ctx context.Context, now int64) (store.Totals, error) {
+	var t store.Totals
+	err := db.read(ctx, func(c *conn) error {
+		var authors *store.Distinct
+		var bad error
+		if _, err := c.one(ctx, func(r row) {
+			t.Events, t.Sightings, t.Candidates = r.int(0), r.int(1), r.int(3)
+			authors, bad = store.ParseDistinct(r.blob(2))
+			t.Oldest, t.Newest, t.Holes, t.HoleEvents, t.Rejected = r.int(4), r.int(5), r.int(6), r.int(7), r.int(8)
+		}, sqlTotals, int64(plausibleFrom), now+day); err != nil || bad != nil {
+			return errors.Join(err, bad)
+		}
+		t.Authors = authors.Count()
+		if err := c.query(ctx, func(r row) bool {
+			t.Relays = append(t.Relays, store.RelayTotal{Network: relay.Network(r.text(0)), State: store.State(r.text(1)), Relays: r.int(2)})
+			return true
+		}, sqlRelayTotals); err != nil {
+			return err
+		}
+		if err := c.query(ctx, func(r row) bool {
+			t.Levels = append(t.Levels, store.LevelTotal{Level: store.Level(r.int(0)), Relays: r.int(1), Seconds: r.int(2)})
+			return true
+		}, sqlLevelTotals); err != nil {
+			return err
+		}
+		var lags []int64
+		if err := c.query(ctx, func(r row) bool {
+			lags = append(lags, max(now-r.int(0), 0))
+			return true
+		}, sqlTops); err != nil {
+			return err
+		}
+		if slices.Sort(lags); len(lags) > 0 {
+			t.LagMedian, t.LagMax = lags[len(lags)/2], lags[len(lags)-1]
+		}
+		return nil
+	})
+	if err != nil {
+		return store.Totals{}, fmt.Errorf("read totals: %w", err)
+	}
+	for _, name := range []string{db.path, db.path + "-wal"} {
+		if st, err := os.Stat(name); err == nil {
+			t.Bytes += st.Size()
+		}
+	}
+	return t, nil
+}
+
+const (
+	sqlKinds = `SELECT kind, n, authors FROM rollup_kind ORDER BY n DESC, kind LIMIT ?`
+	sqlDays  = `SELECT day, n, authors FROM rollup_day WHERE day >= ? AND day <= ? ORDER BY day`
+)
+
+// Kinds implements store.StatsReader.
+func (db *DB) Kinds(ctx context.Context, limit int) ([]store.KindTotal, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	var kinds []store.KindTotal
+	if err := db.authored(ctx, func(key, n, authors int64) {
+		kinds = append(kinds, store.KindTotal{Kind: nostr.Kind(key), Events: n, Authors: authors})
+	}, sqlKinds, int64(limit)); err != nil {
+		return nil, fmt.Errorf("read kinds: %w", err)
+	}
+	return kinds, nil
+}
+
+// Days implements store.StatsReader.
+func (db *DB) Days(ctx context.Context, lo, hi int64) ([]store.DayTotal, error) {
+	var days []store.DayTotal
+	if err := db.authored(ctx, func(key, n, authors int64) {
+		days = append(days, store.DayTotal{Day: key, Events: n, Authors: authors})
+	}, sqlDays, lo, hi); err != nil {
+		return nil, fmt.Errorf("read days: %w", err)
+	}
+	return days, nil
+}
+
+// authored reads sums with their authors.
+func (db *DB) authored(ctx context.Context, each func(key, n, authors int64), sql string, args ...any) error {
+	return db.read(ctx, func(c *conn) error {
+		var bad error
+		err := c.query(ctx, func(r row) bool {
+			var authors *store.Distinct
+			if authors, bad = store.ParseDistinct(r.blob(2)); bad != nil {
+				return false
+			}
+			each(r.int(0), r.int(1), min(authors.Count(), r.int(1)))
+			return true
+		}, sql, args...)
+		return errors.Join(err, bad)
+	})
+}

@@ -1,0 +1,119 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/store"
+)
+
+const (
+	// Relays promoted since the service last asked get their row here: ids
+	// only grow, and every row is made by this statement.
+	sqlEnsureWork = `
+		INSERT INTO work (service, relay_id, due_at)
+		SELECT ?1, id, promoted_at FROM relay
+		WHERE id > coalesce((SELECT max(relay_id) FROM work WHERE service = ?1), 0)`
+	sqlDueRelays = `
+		SELECT ` + relayColumns + `, w.due_at, w.attempts FROM work w INDEXED BY work_due JOIN relay r ON r.id = w.relay_id
+		WHERE w.service = ?1 AND w.due_at <= ?2 AND w.lease_until <= ?2 AND r.alias_of = 0
+		AND (?3 = '' OR r.network IN (SELECT value FROM json_each(?3)))
+		ORDER BY w.due_at, w.relay_id LIMIT ?4`
+	sqlLease = `UPDATE work SET lease_owner = ?, lease_until = ? WHERE service = ? AND relay_id = ?`
+)
+
+// DueRelays implements store.Schedule.
+func (db *DB) DueRelays(ctx context.Context, due store.Due) ([]store.Work, error) {
+	if due.Limit <= 0 {
+		return nil, nil
+	}
+	var work []store.Work
+	err := db.write(ctx, func(w *writer) error {
+		work = nil
+		if _, err := w.c.exec(sqlEnsureWork, due.Service); err != nil {
+			return err
+		}
+		var bad error
+		if err := w.c.query(ctx, func(r row) bool {
+			var one store.Relay
+			one, bad = scanRelay(r)
+			work = append(work, store.Work{Relay: one, DueAt: r.int(10), Attempts: int(r.int(11))})
+			return bad == nil
+		}, sqlDueRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit)); err != nil || bad != nil {
+			return errors.Join(err, bad)
+		}
+		for _, one := range work {
+			if _, err := w.c.exec(sqlLease, due.Owner, due.Until, due.Service, int64(one.Relay.ID)); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("lease relays: %w", err)
+	}
+	return work, nil
+}
+
+// networkList is networks as a JSON array, empty for every network.
+func networkList(networks []relay.Network) string {
+	if len(networks) == 0 {
+		return ""
+	}
+	b, err := json.Marshal(networks)
+	if err != nil {
+		panic(err) // strings always have a form
+	}
+	return string(b)
+}
+
+const sqlSaveNext = `
+	INSERT INTO work (service, relay_id, due_at, attempts) VALUES (?, ?, ?, ?)
+	ON CONFLICT DO UPDATE SET due_at = excluded.due_at, attempts = excluded.attempts, lease_owner = '', lease_until = 0`
+
+func (w *writer) saveNext(n store.Next) error {
+	if _, err := w.c.exec(sqlEnsureWork, n.Service); err != nil {
+		return err
+	}
+	_, err := w.c.exec(sqlSaveNext, n.Service, int64(n.Relay), n.DueAt, int64(n.Attempts))
+	return err
+}
+
+// SaveNext implements store.Schedule.
+func (db *DB) SaveNext(ctx context.Context, next []store.Next) error {
+	err := db.write(ctx, func(w *writer) error {
+		for _, n := range next {
+			if err := w.saveNext(n); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return fmt.Errorf("save schedule: %w", err)
+	}
+	return nil
+}
+
+const (
+	sqlFreeWork       = `UPDATE work SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
+	sqlFreeCandidates = `UPDATE candidate SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
+)
+
+// FreeLeases implements store.Schedule.
+func (db *DB) FreeLeases(ctx context.Context, owner string) error {
+	err := db.write(ctx, func(w *writer) error {
+		if _, err := w.c.exec(sqlFreeWork, owner); err != nil {
+			return err
+		}
+		_, err := w.c.exec(sqlFreeCandidates, owner)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("free leases: %w", err)
+	}
+	return nil
+}
