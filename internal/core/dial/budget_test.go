@@ -152,7 +152,7 @@ func TestBudgetGivenUp(t *testing.T) {
 				}
 			}()
 			synctest.Wait()
-			go cancel()
+			cancel()
 			first.release()
 			<-done
 			if first = take(t, b, "a"); first == nil {

@@ -140,8 +140,9 @@ func TestGuard(t *testing.T) {
 func TestRace(t *testing.T) {
 	// How each address behaves: it answers after a while, or fails.
 	type host struct {
-		after time.Duration
-		err   error
+		after    time.Duration
+		err      error
+		stubborn bool // connects even when nobody wants it any more
 	}
 	refused := os.NewSyscallError("connect", syscall.ECONNREFUSED)
 	unreachable := os.NewSyscallError("connect", syscall.EHOSTUNREACH)
@@ -166,6 +167,14 @@ func TestRace(t *testing.T) {
 			[]string{"2620:fe::9", "9.9.9.9"}, "9.9.9.9", time.Second, "",
 		},
 		{
+			"each address has its head start", map[string]host{"9.9.9.9": {after: time.Hour}, "9.9.9.10": {after: time.Hour}, "9.9.9.11": {}},
+			[]string{"9.9.9.9", "9.9.9.10", "9.9.9.11"}, "9.9.9.11", 500 * time.Millisecond, "",
+		},
+		{
+			"the loser connects too", map[string]host{"9.9.9.9": {after: time.Second}, "9.9.9.10": {after: time.Hour, stubborn: true}},
+			[]string{"9.9.9.9", "9.9.9.10"}, "9.9.9.9", time.Second, "",
+		},
+		{
 			"families alternate", map[string]host{"2620:fe::9": {err: unreachable}, "2620:fe::fe": {err: unreachable}, "9.9.9.9": {}},
 			[]string{"2620:fe::9", "2620:fe::fe", "9.9.9.9"}, "9.9.9.9", 0, "",
 		},
@@ -188,7 +197,9 @@ func TestRace(t *testing.T) {
 					select {
 					case <-time.After(h.after):
 					case <-ctx.Done():
-						return nil, ctx.Err()
+						if !h.stubborn {
+							return nil, ctx.Err()
+						}
 					}
 					if h.err != nil {
 						return nil, h.err

@@ -74,14 +74,13 @@ func (s *Session) message(buf []byte, r io.Reader) (_ []byte, whole bool, err er
 		}
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if errors.Is(err, io.EOF) {
-			return buf, len(buf) <= limit, nil
-		}
-		if err != nil {
-			return buf, false, err
-		}
-		if len(buf) > limit {
+		switch {
+		case len(buf) > limit:
 			return buf, false, nil
+		case errors.Is(err, io.EOF):
+			return buf, true, nil
+		case err != nil:
+			return buf, false, err
 		}
 	}
 }

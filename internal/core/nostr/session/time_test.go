@@ -197,6 +197,38 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
+// A relay that serves requests one after another keeps the later ones waiting.
+func TestOneAtATime(t *testing.T) {
+	serial := func(c *session.Conn, first string) {
+		m, err := read(context.Background(), c)
+		if err != nil {
+			return
+		}
+		for _, sub := range []string{first, m.Sub} {
+			after(20 * time.Second)
+			say(c, sub, `["EOSE","%s"]`)
+			read(context.Background(), c) // a pipe holds no CLOSE back
+		}
+	}
+	inBubble(t, session.Options{}, serial, func(t *testing.T, s *session.Session) {
+		var both sync.WaitGroup
+		var took [2]time.Duration
+		for i := range took {
+			both.Go(func() {
+				page, err := s.Req(t.Context(), nostr.Filter{}, ignore)
+				if err != nil || page.End.Kind != session.EOSE {
+					t.Errorf("page %+v, error %v", page, err)
+				}
+				took[i] = page.Duration
+			})
+		}
+		both.Wait()
+		if max(took[0], took[1]) != 40*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
 func TestKeepAlive(t *testing.T) {
 	t.Run("a silent relay that answers pings stays", func(t *testing.T) {
 		inBubble(t, session.Options{}, func(*session.Conn, string) {}, func(t *testing.T, s *session.Session) {
