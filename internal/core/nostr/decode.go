@@ -81,9 +81,9 @@ func ParseChecked(b []byte) (Event, error) {
 		s.hash.Reset()
 		s.hash.Write(s.canon)
 		s.hash.Write(at.tags.of(b))
-		s.hash.Write([]byte{','})
+		s.hash.Write(comma)
 		s.hash.Write(at.content.of(b))
-		s.hash.Write([]byte{']'})
+		s.hash.Write(bracket)
 		if ID(s.hash.Sum(s.canon[:0])) == e.ID {
 			return e, nil
 		}
@@ -91,6 +91,9 @@ func ParseChecked(b []byte) (Event, error) {
 	}
 	return e, s.checkID(&e)
 }
+
+// Written through an interface, literals would be allocated each time.
+var comma, bracket = []byte{','}, []byte{']'}
 
 const (
 	keyID = 1 << iota

@@ -454,12 +454,15 @@ func TestAllocations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.ID = sha256.Sum256(e.AppendCanonical(nil))
+	checked := e.AppendJSON(nil)
 	for _, tt := range []struct {
 		name string
 		most float64
 		f    func()
 	}{
 		{"ParseEvent", 3, func() { _, _ = ParseEvent(text) }},
+		{"ParseChecked", 3, func() { _, _ = ParseChecked(checked) }},
 		{"CheckID", 0, func() { _ = e.CheckID() }},
 		{"ScanEvent", 0, func() { ScanEvent(text) }},
 	} {
