@@ -227,7 +227,7 @@ func (l *loader) validate(v reflect.Value, path string) {
 			}
 		}
 	}
-	if validator, ok := v.Addr().Interface().(Validator); ok {
+	if validator, ok := reflect.TypeAssert[Validator](v.Addr()); ok {
 		validator.Validate(&Check{loader: l, path: path})
 	}
 }

@@ -139,7 +139,7 @@ func kindOf(t reflect.Type) kind {
 
 // choices lists the values that a type may have; nil means any.
 func choices(t reflect.Type) []string {
-	if c, ok := reflect.Zero(t).Interface().(Choices); ok {
+	if c, ok := reflect.TypeAssert[Choices](reflect.Zero(t)); ok {
 		return c.Choices()
 	}
 	return nil
