@@ -49,6 +49,7 @@ func TestPages(t *testing.T) {
 		{"since ignored", simnet.Behaviour{IgnoreSince: true}, nostr.Filter{Since: ptr(mid)}, all, 0, ""},
 		{"until ignored", simnet.Behaviour{IgnoreUntil: true, Cap: 20}, nostr.Filter{Until: ptr(mid)}, all[:20], 0, ""},
 		{"limit ignored", simnet.Behaviour{IgnoreLimit: true, Cap: 20}, limit(5), all[:20], 0, ""},
+		{"limit ignored, default known", simnet.Behaviour{IgnoreLimit: true, Cap: 20, DefaultLimit: 7}, limit(5), all[:20], 0, ""},
 		{"until exclusive", simnet.Behaviour{ExclusiveUntil: true}, nostr.Filter{Until: ptr(mid)}, all[51:], 0, ""},
 		{"flood", simnet.Behaviour{Cap: 20, Flood: 7}, limit(50), all[:27], 0, ""},
 		{"restricted before the limit", simnet.Behaviour{Restricted: kinds, Cap: 100}, limit(30), public[:30], 0, ""},
@@ -110,6 +111,19 @@ func TestShuffled(t *testing.T) {
 	}
 	if !slices.Equal(sorted(got), sorted(want)) {
 		t.Error("not the newest")
+	}
+}
+
+// An exclusive until leaves out that second and no other.
+func TestExclusiveUntil(t *testing.T) {
+	var events []*simnet.Event
+	for i := range 4 {
+		at := int64(base - i)
+		events = append(events, simnet.Generate(simnet.Plan{Seed: 1, Count: 1, Since: at, Until: at})...)
+	}
+	s := open(t, add(t, network(t), simnet.Behaviour{ExclusiveUntil: true}, events...), patient)
+	if got, _ := ask(t, s, nostr.Filter{Until: ptr(int64(base - 1))}); !slices.Equal(got, ids(events[2:])) {
+		t.Errorf("got %d events, want 2", len(got))
 	}
 }
 

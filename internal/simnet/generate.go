@@ -175,15 +175,15 @@ func (g *generator) write(e *nostr.Event, i int) nostr.SecretKey {
 	e.Kind = g.kinds[g.rng.IntN(len(g.kinds))]
 	g.quotes[i] = -1
 	g.fill(e, i)
-	if g.quotes[i] >= 0 {
-		return author // the id follows from a signature that does not exist yet
-	}
 	e.ID = sha256.Sum256(e.AppendCanonical(nil))
 	if g.seen[e.ID] { // the same words by the same author in one second
 		e.Tags = append(e.Tags, nostr.Tag{"nonce", strconv.Itoa(i)})
 		e.ID = sha256.Sum256(e.AppendCanonical(nil))
 	}
 	g.seen[e.ID] = true
+	if g.quotes[i] >= 0 {
+		return author // the final id follows from a signature that does not exist yet
+	}
 	g.made = append(g.made, nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt})
 	g.makers = append(g.makers, e.PubKey)
 	g.targets = append(g.targets, i)

@@ -62,8 +62,9 @@ func (n *Network) Compare(accounts []Account) Result {
 	var out Result
 	visible := map[nostr.ID]bool{} // to whether it is held
 	missing := map[nostr.ID]bool{}
+	relays := n.Relays()
 	for _, a := range accounts {
-		i := slices.IndexFunc(n.Relays(), func(r *Relay) bool { return r.url == a.Relay })
+		i := slices.IndexFunc(relays, func(r *Relay) bool { return r.url == a.Relay })
 		if i < 0 {
 			continue
 		}
@@ -72,7 +73,7 @@ func (n *Network) Compare(accounts []Account) Result {
 		one := RelayResult{URL: a.Relay}
 		claims := slices.Clone(a.Claims)
 		slices.SortFunc(claims, func(a, b store.Coverage) int { return cmp.Compare(a.Lo, b.Lo) })
-		for _, e := range n.Relays()[i].visible(&a.Filter) {
+		for _, e := range relays[i].visible(&a.Filter) {
 			one.Visible++
 			held := a.Held(e.ID)
 			visible[e.ID] = visible[e.ID] || held

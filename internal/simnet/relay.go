@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,7 +32,11 @@ type Relay struct {
 	mu      sync.Mutex
 	running *server // nil while stopped
 	talks   map[*conversation]bool
+	asked   []nostr.Filter
 }
+
+// maxAsked bounds what Asked remembers.
+const maxAsked = 10_000
 
 // counters are the totals behind Stats.
 type counters struct {
@@ -69,6 +74,23 @@ func (r *Relay) Stats() Stats {
 		Requests: c.requests.Load(), Counts: c.counts.Load(), Closes: c.closes.Load(),
 		Infos: c.infos.Load(), Refused: c.refused.Load(),
 		Events: c.events.Load(), Frames: c.frames.Load(), Bytes: c.bytes.Load(),
+	}
+}
+
+// Asked returns the filters of the REQs received, in their order; of very many
+// the first 10,000.
+func (r *Relay) Asked() []nostr.Filter {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.asked)
+}
+
+func (r *Relay) record(filters []nostr.Filter) {
+	r.counters.requests.Add(1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.asked) < maxAsked {
+		r.asked = append(r.asked, filters...)
 	}
 }
 

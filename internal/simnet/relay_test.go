@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -34,6 +35,9 @@ func TestStats(t *testing.T) {
 	}
 	if got.Bytes < size || got.Bytes > size+20*40+2000 {
 		t.Errorf("%d bytes sent for events of %d", got.Bytes, size)
+	}
+	if asked := r.Asked(); len(asked) != 2 || *asked[0].Since != 0 || len(asked[1].IDs) != 20 {
+		t.Errorf("asked %+v", asked)
 	}
 	got.Bytes, got.Open, got.Closes = 0, 0, 0 // the last two are a matter of time
 	want := simnet.Stats{Connections: 2, Sessions: 2, MaxOpen: 2, Requests: 2, Counts: 1, Refused: 1, Events: 20, Frames: 23}
@@ -92,14 +96,35 @@ func TestAuth(t *testing.T) {
 	other := open(t, add(t, network(t), simnet.Behaviour{Auth: true}), patient)
 	ask(t, other, nostr.Filter{}) // the challenge has come by then
 	challenge := other.Challenge()
-	for _, tags := range [][]nostr.Tag{nil, {{"challenge", "x"}, {"relay", other.URL().String()}}, {{"challenge", challenge}, {"relay", "ws://other.com"}}} {
-		e := nostr.Event{Kind: 22242, CreatedAt: base, Tags: tags}
+	url := other.URL().String()
+	for _, e := range []nostr.Event{
+		{Kind: 22242},
+		{Kind: 1, Tags: []nostr.Tag{{"challenge", challenge}, {"relay", url}}},
+		{Kind: 22242, Tags: []nostr.Tag{{"challenge", "x"}, {"relay", url}}},
+		{Kind: 22242, Tags: []nostr.Tag{{"challenge", challenge}, {"relay", "ws://other.com"}}},
+	} {
 		if err := nostr.GenerateKey().Sign(&e); err != nil {
 			t.Fatal(err)
 		}
 		if ok, err := other.Auth(t.Context(), fixed{e}); err != nil || ok.Accepted {
-			t.Errorf("tags %v: %+v, %v", tags, ok, err)
+			t.Errorf("kind %d, tags %v: %+v, %v", e.Kind, e.Tags, ok, err)
 		}
+	}
+}
+
+// A wall that is put up while a client is connected asks it for its name too.
+func TestAuthLater(t *testing.T) {
+	r := add(t, network(t), simnet.Behaviour{})
+	s := open(t, r, patient)
+	if _, page := ask(t, s, nostr.Filter{}); page.End.Kind != session.EOSE {
+		t.Fatalf("ended by %s", page.End.Kind)
+	}
+	r.SetBehaviour(simnet.Behaviour{Auth: true})
+	if _, page := ask(t, s, nostr.Filter{}); page.End.Prefix != "auth-required" || !page.Challenged {
+		t.Errorf("ended by %+v, challenged: %v", page.End, page.Challenged)
+	}
+	if ok, err := s.Auth(t.Context(), nostr.GenerateKey()); err != nil || !ok.Accepted {
+		t.Errorf("%+v, %v", ok, err)
 	}
 }
 
@@ -284,6 +309,24 @@ func TestLive(t *testing.T) {
 	}
 }
 
+// What arrives between a REQ and its answer is sent once.
+func TestLiveOnce(t *testing.T) {
+	events := newestFirst(simnet.Generate(plan(2)))
+	r := add(t, network(t), simnet.Behaviour{Latency: 100 * time.Millisecond})
+	c := raw(t, r)
+	c.send(nostr.AppendREQ(nil, "x", nostr.Filter{}))
+	for r.Stats().Requests == 0 {
+		runtime.Gosched()
+	}
+	r.Add(events[1])
+	c.expect(t, nostr.LabelEvent)
+	c.expect(t, nostr.LabelEOSE)
+	r.Add(events[0])
+	if ref, _ := nostr.ScanEvent(c.expect(t, nostr.LabelEvent).Event); ref.ID != events[0].ID {
+		t.Error("sent twice")
+	}
+}
+
 func TestPublish(t *testing.T) {
 	e := simnet.Generate(plan(1))[0]
 	r := add(t, network(t), simnet.Behaviour{})
@@ -319,10 +362,22 @@ func TestConversation(t *testing.T) {
 	c.expect(t, nostr.LabelEOSE)
 	c.send([]byte(`["REQ","x",{"limit":1}]`))
 	c.send([]byte(`["REQ","x",{"limit":0}]`)) // takes the first one's place
-	eose := 0
-	for eose == 0 {
-		if m := c.next(t); m.Label == nostr.LabelEOSE {
-			eose++
+	for c.next(t).Label != nostr.LabelEOSE {  //nolint:revive // read over
+	}
+}
+
+// CLOSE ends an answer that is under way.
+func TestCloseInTheMiddle(t *testing.T) {
+	drip := simnet.Fault{What: simnet.Drip, When: simnet.When{First: 1}, N: 1 << 20, Wait: 5 * time.Millisecond}
+	r := add(t, network(t), simnet.Behaviour{Faults: []simnet.Fault{drip}}, simnet.Generate(plan(400))...)
+	c := raw(t, r)
+	c.send(nostr.AppendREQ(nil, "long", nostr.Filter{}))
+	c.expect(t, nostr.LabelEvent)
+	c.send(nostr.AppendCLOSE(nil, "long"))
+	c.send(nostr.AppendREQ(nil, "next", nostr.Filter{Limit: ptr(0)}))
+	for m := c.next(t); m.Label != nostr.LabelEOSE || m.Sub != "next"; m = c.next(t) {
+		if m.Label == nostr.LabelEOSE {
+			t.Fatal("answered to the end")
 		}
 	}
 }

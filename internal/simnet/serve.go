@@ -154,7 +154,7 @@ func (c *conversation) read(ctx context.Context, asks chan<- ask) {
 		case err != nil:
 			a.Label = "" // answered by a NOTICE
 		case a.Label == nostr.LabelReq:
-			c.relay.counters.requests.Add(1)
+			c.relay.record(a.Filters)
 			a.sub = &subscription{filters: a.Filters}
 			c.mu.Lock()
 			if old := c.subs[a.Sub]; old != nil {
@@ -276,6 +276,11 @@ func (c *conversation) refusal(be *Behaviour, filters []nostr.Filter) string {
 func (c *conversation) refuse(ctx context.Context, be *Behaviour, sub, why string) error {
 	c.relay.counters.refused.Add(1)
 	c.drop(sub)
+	if be.Auth && c.challenge == "" { // the wall is new
+		if err := c.challengeClient(ctx); err != nil {
+			return err
+		}
+	}
 	switch be.RefuseAs {
 	case RefuseNotice:
 		return c.notice(ctx, why)
