@@ -17,7 +17,7 @@ type demoCmd struct {
 
 const (
 	// demoLook is how often the archive is compared with the truth.
-	demoLook = 300 * time.Millisecond
+	demoLook = time.Second
 	// demoLimit is when a demo that is not complete ends all the same.
 	demoLimit = 3 * time.Minute
 )

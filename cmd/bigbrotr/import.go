@@ -30,7 +30,8 @@ func (c *importCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if err != nil {
 		return err
 	}
-	st, err := app.OpenStore(ctx, cfg, g.logger(cfg))
+	log := g.logger(cfg)
+	st, err := app.OpenStore(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -51,6 +52,9 @@ func (c *importCmd) Run(ctx context.Context, g *Globals) (err error) {
 		if err != nil {
 			return fmt.Errorf("import %s: %w; %d events of it are stored, run it again to go on", name, err, done.Stored)
 		}
+	}
+	if err := app.Refresh(ctx, cfg, st, log); err != nil {
+		return err
 	}
 	if g.JSON {
 		err = g.print(struct {

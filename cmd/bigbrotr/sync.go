@@ -73,6 +73,9 @@ func (c *syncCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if err == nil {
 		err = ctx.Err()
 	}
+	if err == nil {
+		err = app.Refresh(ctx, cfg, st, log)
+	}
 	if err == nil && part {
 		err = errPart
 	}

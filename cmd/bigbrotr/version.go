@@ -10,7 +10,7 @@ type versionCmd struct{}
 
 // Run prints what the build recorded of itself.
 func (*versionCmd) Run(g *Globals) error {
-	build := telemetry.Build()
+	build := telemetry.ReadBuild()
 	if g.JSON {
 		return g.print(build)
 	}

@@ -61,7 +61,8 @@ func NewDemo(ctx context.Context, cfg Config, seed uint64, log *slog.Logger) (_ 
 	// the real network.
 	second := config.Duration(time.Second)
 	cfg.Finder.Interval, cfg.Validator.Interval, cfg.Monitor.Interval = second, second, second
-	cfg.Synchronizer.Interval, cfg.Synchronizer.Retry, cfg.Refresher.Interval = second, second, second
+	cfg.Synchronizer.Interval, cfg.Refresher.Interval = second, second
+	cfg.Validator.Retry, cfg.Monitor.Retry, cfg.Synchronizer.Retry = second, second, second
 	d.app, err = Build(ctx, cfg, Services(), log)
 	return d, err
 }

@@ -109,6 +109,11 @@ func Init(ctx context.Context, cfg Config, st store.Store, log *slog.Logger) err
 	return newInitializer(cfg, st, log).Cycle(ctx)
 }
 
+// Refresh counts what a command has archived, so that what is read next tells.
+func Refresh(ctx context.Context, cfg Config, st store.Store, log *slog.Logger) error {
+	return refresher.New(cfg.Refresher, st, log).Cycle(ctx)
+}
+
 // NewMonitor returns a monitor for checks at once; it uses no store.
 func NewMonitor(cfg Config, log *slog.Logger) *monitor.Service {
 	return monitor.New(cfg.Monitor, nil, dial.New(cfg.Dial), "", log)

@@ -47,10 +47,10 @@ type Reject struct {
 
 // Imported says what became of the lines of a file.
 type Imported struct {
-	Read     int // lines that are not blank
-	Stored   int // archived for the first time
-	Known    int // archived before, or earlier in the file
-	Rejected int
+	Read     int `json:"read"`   // lines that are not blank
+	Stored   int `json:"stored"` // archived for the first time
+	Known    int `json:"known"`  // archived before, or earlier in the file
+	Rejected int `json:"rejected"`
 }
 
 // Import reads events, one JSON object a line, plain or compressed with zstd,

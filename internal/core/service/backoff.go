@@ -13,6 +13,15 @@ type Backoff struct {
 	Jitter float64 // 0 to 1
 }
 
+// Multiples returns a Backoff whose steps are multiples of a unit.
+func Multiples(unit time.Duration, jitter float64, steps ...int) Backoff {
+	b := Backoff{Steps: make([]time.Duration, len(steps)), Jitter: jitter}
+	for i, n := range steps {
+		b.Steps[i] = time.Duration(n) * unit
+	}
+	return b
+}
+
 // After returns the wait after so many failures in a row; zero after none.
 func (b Backoff) After(failures int) time.Duration {
 	if failures <= 0 || len(b.Steps) == 0 {

@@ -74,6 +74,9 @@ func (s *Service) Cycle(ctx context.Context) error {
 			break
 		}
 	}
+	if events == 0 {
+		return nil
+	}
 	s.log.InfoContext(ctx, "relays looked for", "events", events, "mentions", mentions, "candidates", candidates)
 	return nil
 }

@@ -35,6 +35,9 @@ type Config struct {
 	Timeout config.Duration `yaml:"timeout"`
 	// OverlayTimeout takes the place of Timeout for Tor, I2P and Lokinet.
 	OverlayTimeout config.Duration `yaml:"overlay_timeout"`
+	// Retry is the wait after a first failed check; it grows with each that
+	// follows, to 1,440 times as much.
+	Retry config.Duration `yaml:"retry"`
 }
 
 // DefaultConfig returns the values of keys that are not set.
@@ -45,6 +48,7 @@ func DefaultConfig() Config {
 		Parallel:       50,
 		Timeout:        config.Duration(30 * time.Second),
 		OverlayTimeout: config.Duration(120 * time.Second),
+		Retry:          config.Duration(time.Minute),
 	}
 }
 
@@ -56,6 +60,7 @@ func (c Config) Validate(check *config.Check) {
 	config.InRange(check, "parallel", c.Parallel, 1, 1000)
 	config.InRange(check, "timeout", c.Timeout, second, config.Duration(10*time.Minute))
 	config.InRange(check, "overlay_timeout", c.OverlayTimeout, second, config.Duration(10*time.Minute))
+	config.InRange(check, "retry", c.Retry, second, config.Duration(time.Hour))
 }
 
 // Store is what the monitor needs of the archive.

@@ -19,11 +19,9 @@ const (
 	jitter    = 0.15
 )
 
-// backoff is when a relay that does not open is checked again.
-var backoff = service.Backoff{
-	Steps:  []time.Duration{time.Minute, 20 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour},
-	Jitter: jitter,
-}
+// waits are when a relay that does not open is checked again, in multiples of
+// Retry: by default a minute, 20 minutes, 1, 6 and 24 hours.
+var waits = []int{1, 20, 60, 6 * 60, 24 * 60}
 
 // judge says what the results of the probes make of a relay's state, and why it
 // is not up.
@@ -85,13 +83,13 @@ func (s *Service) outcome(r Report, ours bool) store.Outcome {
 	case ours:
 		o.Checks = nil
 		o.State, o.Cause, o.Failures = r.Relay.State, r.Relay.Cause, r.Relay.Failures
-		wait = service.Jitter(5*time.Minute, jitter)
+		wait = service.Jitter(5*s.cfg.Retry.Std(), jitter)
 	case r.State == store.StateDead:
 		o.Failures = r.Relay.Failures + 1
 		wait = service.Jitter(deadEvery, jitter)
 	default:
 		o.Failures = r.Relay.Failures + 1
-		wait = backoff.After(o.Failures)
+		wait = service.Multiples(s.cfg.Retry.Std(), jitter, waits...).After(o.Failures)
 	}
 	o.Next.DueAt = r.At + int64(wait.Seconds())
 	o.Next.Attempts = o.Failures

@@ -33,6 +33,9 @@ type Config struct {
 	Timeout config.Duration `yaml:"timeout"`
 	// OverlayTimeout takes the place of Timeout for Tor, I2P and Lokinet.
 	OverlayTimeout config.Duration `yaml:"overlay_timeout"`
+	// Retry is the wait after a first failed trial; it grows with each that
+	// follows, to 43,200 times as much.
+	Retry config.Duration `yaml:"retry"`
 }
 
 // DefaultConfig returns the values of keys that are not set.
@@ -42,6 +45,7 @@ func DefaultConfig() Config {
 		Parallel:       50,
 		Timeout:        config.Duration(20 * time.Second),
 		OverlayTimeout: config.Duration(90 * time.Second),
+		Retry:          config.Duration(time.Minute),
 	}
 }
 
@@ -52,17 +56,15 @@ func (c Config) Validate(check *config.Check) {
 	config.InRange(check, "parallel", c.Parallel, 1, 1000)
 	config.InRange(check, "timeout", c.Timeout, second, config.Duration(10*time.Minute))
 	config.InRange(check, "overlay_timeout", c.OverlayTimeout, second, config.Duration(10*time.Minute))
+	config.InRange(check, "retry", c.Retry, second, config.Duration(time.Hour))
 }
 
-// backoff is when a failed candidate is tried again: soon, for what may pass,
-// then ever more rarely, but never never.
-var backoff = service.Backoff{
-	Steps: []time.Duration{
-		time.Minute, 20 * time.Minute, time.Hour, 6 * time.Hour,
-		24 * time.Hour, 7 * 24 * time.Hour, 30 * 24 * time.Hour,
-	},
-	Jitter: 0.15,
-}
+// waits are when a failed candidate is tried again, in multiples of Retry: by
+// default a minute, 20 minutes, 1, 6 and 24 hours, a week and a month. Soon, for
+// what may pass, then ever more rarely, but never never.
+var waits = []int{1, 20, 60, 6 * 60, 24 * 60, 7 * 24 * 60, 30 * 24 * 60}
+
+const jitter = 0.15
 
 // unlikely are causes that do not pass by themselves: they begin two steps later.
 var unlikely = []dial.Cause{
@@ -178,7 +180,7 @@ func (s *Service) verdict(ctx context.Context, c store.Candidate) store.Verdict 
 		if slices.Contains(unlikely, cause) {
 			failures += 2
 		}
-		v.NextDue = now.Add(backoff.After(failures)).Unix()
+		v.NextDue = now.Add(service.Multiples(s.cfg.Retry.Std(), jitter, waits...).After(failures)).Unix()
 	}
 	return v
 }
