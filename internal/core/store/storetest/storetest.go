@@ -93,18 +93,19 @@ func (f *fixture) must(err error) {
 // equal compares; nil and empty lists are the same.
 func (f *fixture) equal(what string, want, got any) {
 	f.t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b relay.URL) bool { return a == b })); diff != "" {
-		f.t.Errorf("%s (-want +got):\n%s", what, shorten(diff))
+	if d := difference(want, got); d != "" {
+		f.t.Errorf("%s (-want +got):\n%s", what, d)
 	}
 }
 
-// shorten keeps the differences of megabytes readable.
-func shorten(s string) string {
+// difference is empty for equal values, and bounded: some values are megabytes.
+func difference(want, got any) string {
 	const most = 4000
-	if len(s) > most {
-		return s[:most] + "…"
+	d := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b relay.URL) bool { return a == b }))
+	if len(d) > most {
+		d = d[:most] + "…"
 	}
-	return s
+	return d
 }
 
 // base is a plausible time that the tests count from: 2023-11-14.
