@@ -49,10 +49,14 @@ type Config struct {
 	// OverlayTimeout bounds a connect through a proxy.
 	OverlayTimeout config.Duration `yaml:"overlay_timeout"`
 
-	// Tor, I2P and Loki are the SOCKS5 proxies (host:port) of the overlay
-	// networks. Relays of a network without a proxy are not dialled.
-	Tor  string `yaml:"tor"`
-	I2P  string `yaml:"i2p"`
+	// Tor is the SOCKS5 proxy (host:port) for onion relays, such as
+	// 127.0.0.1:9050. Without one they are not dialled.
+	Tor string `yaml:"tor"`
+	// I2P is the SOCKS5 proxy (host:port) for I2P relays. Without one they are
+	// not dialled.
+	I2P string `yaml:"i2p"`
+	// Loki is the SOCKS5 proxy (host:port) for Lokinet relays. Without one they
+	// are not dialled.
 	Loki string `yaml:"loki"`
 
 	// PerAddress is the number of connections at work that one address (one
