@@ -422,11 +422,11 @@ func TestVisibleIsWhatCanBeGot(t *testing.T) {
 		r := add(t, n, be, events...)
 		r.Add(simnet.ForgeID(events[3]))
 		o := quick
-		o.Idle, o.Handshake, o.AfterNotice = 60*time.Millisecond, 100*time.Millisecond, 30*time.Millisecond
+		o.Idle, o.Handshake, o.AfterNotice = 100*time.Millisecond, 200*time.Millisecond, 50*time.Millisecond
 		var got []nostr.ID
 		var s *session.Session
 		for _, e := range events {
-			for range 8 {
+			for range 20 {
 				if s == nil {
 					var err error
 					if s, err = session.Dial(t.Context(), r.URL(), o); err != nil {
