@@ -42,15 +42,15 @@ type probeReport struct {
 // Run checks the relay once. The exit code tells the state: up 0, degraded 3,
 // everything else 1.
 func (c *checkCmd) Run(ctx context.Context, g *Globals) error {
-	cfg, _, err := g.load()
+	cfg, log, err := g.once()
 	if err != nil {
 		return err
 	}
-	url, err := cfg.Rules().Parse(c.URL)
+	url, err := parseURL(cfg, c.URL)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
-	report := app.NewMonitor(cfg, g.logger(cfg)).Check(ctx, store.Relay{URL: url, State: store.StateNew, PromotedAt: time.Now().Unix()})
+	report := app.NewMonitor(cfg, log).Check(ctx, store.Relay{URL: url, State: store.StateNew, PromotedAt: time.Now().Unix()})
 	if err := ctx.Err(); err != nil {
 		return err
 	}

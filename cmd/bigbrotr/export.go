@@ -21,7 +21,7 @@ type exportCmd struct {
 // Run exports what the filter selects. A file appears under its name only when
 // it is whole.
 func (c *exportCmd) Run(ctx context.Context, g *Globals) (err error) {
-	cfg, _, err := g.load()
+	cfg, log, err := g.once()
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (c *exportCmd) Run(ctx context.Context, g *Globals) (err error) {
 			return usageError{fmt.Errorf("--filter: %w", err)}
 		}
 	}
-	st, err := app.ReadStore(ctx, cfg, g.logger(cfg))
+	st, err := app.ReadStore(ctx, cfg, log)
 	if err != nil {
 		return err
 	}

@@ -2,10 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 
 	"bigbrotr/internal/app"
 	"bigbrotr/internal/core/config"
+	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/telemetry"
 )
 
@@ -45,6 +48,28 @@ func (g *Globals) load(more ...config.Flag) (app.Config, config.Origins, error) 
 		File: g.configFile(), Env: g.terminal.env, Reserved: []string{envConfig}, Flags: flags,
 	})
 	return cfg, origins, err
+}
+
+// once reads the configuration of a command that does one thing and ends. Its
+// result tells what it did, so only warnings are logged unless a level is set.
+func (g *Globals) once() (app.Config, *slog.Logger, error) {
+	cfg, origins, err := g.load()
+	if err == nil && origins["log.level"] == "" {
+		cfg.Log.Level = telemetry.LevelWarn
+	}
+	return cfg, g.logger(cfg), err
+}
+
+// parseURL reads the argument of a command.
+func parseURL(cfg app.Config, text string) (relay.URL, error) {
+	url, err := cfg.Rules().Parse(text)
+	if refused, ok := errors.AsType[*relay.Error](err); ok && refused.Text == "" {
+		err = fmt.Errorf("%q: %w", text, err)
+	}
+	if err != nil {
+		err = usageError{err}
+	}
+	return url, err
 }
 
 func (g *Globals) configFile() string {

@@ -26,11 +26,10 @@ const maxRejects = 100_000
 // Run imports the files one after another. Lines that are rejected make the
 // exit code say so; running it again changes nothing.
 func (c *importCmd) Run(ctx context.Context, g *Globals) (err error) {
-	cfg, _, err := g.load()
+	cfg, log, err := g.once()
 	if err != nil {
 		return err
 	}
-	log := g.logger(cfg)
 	st, err := app.OpenStore(ctx, cfg, log)
 	if err != nil {
 		return err

@@ -11,11 +11,10 @@ type initCmd struct{}
 
 // Run prepares the store; running it again changes nothing.
 func (*initCmd) Run(ctx context.Context, g *Globals) (err error) {
-	cfg, _, err := g.load()
+	cfg, log, err := g.once()
 	if err != nil {
 		return err
 	}
-	log := g.logger(cfg)
 	st, err := app.OpenStore(ctx, cfg, log)
 	if err != nil {
 		return err

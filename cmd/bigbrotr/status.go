@@ -17,11 +17,11 @@ type statusCmd struct{}
 
 // Run prints the figures of the archive; it may run beside a writer.
 func (*statusCmd) Run(ctx context.Context, g *Globals) (err error) {
-	cfg, _, err := g.load()
+	cfg, log, err := g.once()
 	if err != nil {
 		return err
 	}
-	st, err := app.ReadStore(ctx, cfg, g.logger(cfg))
+	st, err := app.ReadStore(ctx, cfg, log)
 	if err != nil {
 		return err
 	}

@@ -23,17 +23,16 @@ type syncCmd struct {
 // cannot be read to the end makes the exit code say so; what came until then is
 // kept.
 func (c *syncCmd) Run(ctx context.Context, g *Globals) (err error) {
-	cfg, _, err := g.load()
+	cfg, log, err := g.once()
 	if err != nil {
 		return err
 	}
 	urls := make([]relay.URL, len(c.URLs))
 	for i, text := range c.URLs {
-		if urls[i], err = cfg.Rules().Parse(text); err != nil {
-			return usageError{err}
+		if urls[i], err = parseURL(cfg, text); err != nil {
+			return err
 		}
 	}
-	log := g.logger(cfg)
 	st, err := app.OpenStore(ctx, cfg, log)
 	if err != nil {
 		return err
