@@ -62,7 +62,7 @@ func (c *importCmd) Run(ctx context.Context, g *Globals) (err error) {
 		}{total, rejects})
 	} else {
 		for _, r := range rejects {
-			fmt.Fprintf(g.terminal.err, "%s:%d: %s\n", r.File, r.Line, r.Reason)
+			fmt.Fprintf(g.terminal.err, "%s:%d: %s\n", r.File, r.Line, archive.Explain(r.Reason))
 		}
 		_, err = fmt.Fprintf(g.terminal.out, "%d read: %d stored, %d known, %d rejected\n", total.Read, total.Stored, total.Known, total.Rejected)
 	}
