@@ -77,8 +77,11 @@ type source struct {
 	file *ast.File
 }
 
-// test tells whether only tests can see what is in the file.
-func (s source) test() bool { return strings.HasSuffix(s.name, "_test.go") }
+// test tells whether only tests can see what is in the file: go test compiles
+// it, or its package is for tests.
+func (s source) test() bool {
+	return strings.HasSuffix(s.name, "_test.go") || strings.HasSuffix(s.dir, "test")
+}
 
 // external tells whether the file is of a package of its own for tests, which
 // may import anything.
@@ -193,7 +196,7 @@ func checkImports(s source, report reporter) {
 		return
 	}
 	for _, imported := range s.imports() {
-		if !s.test() && !strings.HasSuffix(s.dir, "test") && strings.HasSuffix(imported, "test") {
+		if !s.test() && strings.HasSuffix(imported, "test") {
 			report(s, "imports %s, which is for tests", imported)
 		}
 		if s.external() {
@@ -327,6 +330,7 @@ func TestRules(t *testing.T) {
 		{"test package", "internal/app/a.go", doc + `package x; import _ "bigbrotr/internal/core/store/storetest"`, "storetest, which is for tests"},
 		{"test package of the library", "internal/app/a.go", doc + `package x; import _ "net/http/httptest"`, "httptest, which is for tests"},
 		{"test package in a suite", "internal/core/store/storetest/a.go", doc + `package x; import _ "net/http/httptest"`, ""},
+		{"habits in a suite", "internal/core/store/storetest/a.go", doc + `package x; func F() <-chan int { return nil }`, ""},
 		{"no comment", "internal/core/relay/a.go", `package x`, "package x has no package comment"},
 		{"another comment", "internal/core/relay/a.go", "// For relays.\npackage x", "package x has no package comment"},
 		{"stored context", "internal/core/relay/a.go", doc + `package x; import "context"; type t struct { ctx context.Context }`, "stores a context"},
