@@ -129,15 +129,18 @@ func newSketch() *hyperloglog.Sketch {
 }
 
 // mix spreads a key over 64 bits: a sketch counts leading zeroes, and keys with
-// chosen prefixes are common.
+// chosen prefixes are common. Each word goes through the finalizer of
+// MurmurHash3, which changes every bit of the result with every bit of the word.
 func mix(key *[32]byte) uint64 {
 	var h uint64
 	for i := 0; i < len(key); i += 8 {
+		h += 0x9e3779b97f4a7c15
 		h ^= binary.LittleEndian.Uint64(key[i:])
-		h *= 0x9e3779b97f4a7c15
-		h ^= h >> 32
-		h *= 0xd6e8feb86659fd93
-		h ^= h >> 29
+		h ^= h >> 33
+		h *= 0xff51afd7ed558ccd
+		h ^= h >> 33
+		h *= 0xc4ceb9fe1a85ec53
+		h ^= h >> 33
 	}
 	return h
 }

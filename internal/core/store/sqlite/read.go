@@ -128,6 +128,7 @@ type page struct {
 	events []store.Stored
 	size   int
 	second []store.Stored // sorted by id
+	cut    bool           // something of the second did not fit
 	full   bool
 }
 
@@ -178,7 +179,7 @@ func (p *page) trim() {
 	for i := range p.second {
 		size += weight(&p.second[i].Event)
 		if len(p.events)+i >= p.q.Limit || i > 0 && size > pageBytes {
-			p.second = p.second[:i]
+			p.second, p.cut = p.second[:i], true
 			return
 		}
 	}
@@ -191,7 +192,7 @@ func (p *page) flush() {
 	}
 	p.events = append(p.events, p.second...)
 	p.second = p.second[:0]
-	p.full = len(p.events) >= p.q.Limit || p.size > pageBytes
+	p.full = p.cut || len(p.events) >= p.q.Limit || p.size > pageBytes
 }
 
 func weight(e *nostr.Event) int {

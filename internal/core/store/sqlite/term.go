@@ -56,32 +56,26 @@ func (w *writer) mergeSome(everything bool) {
 	}
 }
 
-func (w *writer) mergeSlice() (err error) {
-	if _, err := w.c.exec("BEGIN IMMEDIATE"); err != nil {
-		return err
-	}
+func (w *writer) mergeSlice() error {
 	left := w.merge.rows
-	defer func() {
-		if err != nil {
-			w.c.exec("ROLLBACK")
+	err := w.begin(func() error {
+		for begin := time.Now(); len(left) > 0 && time.Since(begin) < mergeSlice; {
+			chunk := left[:min(len(left), 16*perStatement)]
+			left = left[len(chunk):]
+			if err := inChunks(nil, chunk, termArgs, func(args []any) error {
+				_, err := w.c.exec(sqlMergeTerms, args...)
+				return err
+			}); err != nil {
+				return err
+			}
 		}
-	}()
-	for begin := time.Now(); len(left) > 0 && time.Since(begin) < mergeSlice; {
-		chunk := left[:min(len(left), 16*perStatement)]
-		left = left[len(chunk):]
-		if err := inChunks(nil, chunk, termArgs, func(args []any) error {
-			_, err := w.c.exec(sqlMergeTerms, args...)
-			return err
-		}); err != nil {
-			return err
+		if len(left) > 0 {
+			return nil
 		}
-	}
-	if len(left) == 0 {
-		if _, err := w.c.exec(sqlMerged, w.merge.last); err != nil {
-			return err
-		}
-	}
-	if _, err := w.c.exec("COMMIT"); err != nil {
+		_, err := w.c.exec(sqlMerged, w.merge.last)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if w.merge.rows = left; len(left) == 0 {

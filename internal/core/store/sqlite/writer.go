@@ -5,8 +5,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-
-	"bigbrotr/internal/core/store"
 )
 
 const (
@@ -21,17 +19,16 @@ const (
 // errClosed is returned by writes after Close.
 var errClosed = errors.New("the database is closed")
 
-// task is one piece of work for the writer: run is called inside a transaction
-// and a savepoint of its own.
+// task is one piece of work for the writer. Run may be called more than once: a
+// transaction that fails is tried again.
 type task struct {
 	run  func(*writer) error
 	done chan error
 }
 
 // writer is the one goroutine that writes, and what only it may touch. Work
-// that is queued when a transaction begins shares it: each piece is isolated by
-// a savepoint, and all of them are durable when it commits. Small work is taken
-// before ingest.
+// that is queued while a transaction runs joins it. Small work is taken before
+// ingest.
 type writer struct {
 	db     *DB
 	c      *conn
@@ -101,8 +98,8 @@ func (w *writer) loop() {
 	}
 }
 
-// next takes queued work without waiting for any.
-func (w *writer) next() *task {
+// take takes queued work without waiting for any.
+func (w *writer) take() *task {
 	select {
 	case t := <-w.small:
 		return t
@@ -118,77 +115,51 @@ func (w *writer) next() *task {
 	}
 }
 
-// transaction runs t and what else is queued, for a slice of time.
+// transaction runs t and what else is queued, for a slice of time. Savepoints
+// would isolate one from the other, but SQLite then copies every page before it
+// is changed, which doubles the cost. So when one fails, which is rare, all are
+// taken back and each runs again in a transaction of its own.
 func (w *writer) transaction(t *task) {
-	begin := time.Now()
-	if _, err := w.c.exec("BEGIN IMMEDIATE"); err != nil {
-		t.done <- w.db.failed(err)
-		return
-	}
-	type result struct {
-		t   *task
-		err error
-	}
-	var results []result
-	var broken error
-	saved := w.archiveState
-	for t != nil {
-		err := w.isolated(t)
-		results = append(results, result{t, err})
-		if broken = w.broken(err); broken != nil || time.Since(begin) > slice {
-			break
+	tasks := []*task{t}
+	err := w.begin(func() error {
+		begin := time.Now()
+		for {
+			if err := tasks[len(tasks)-1].run(w); err != nil || time.Since(begin) > slice {
+				return err
+			}
+			t := w.take()
+			if t == nil {
+				return nil
+			}
+			tasks = append(tasks, t)
 		}
-		t = w.next()
+	})
+	for _, t := range tasks {
+		if err != nil && len(tasks) > 1 {
+			t.done <- w.db.failed(w.begin(func() error { return t.run(w) }))
+			continue
+		}
+		t.done <- w.db.failed(err)
 	}
-	if broken == nil {
-		_, broken = w.c.exec("COMMIT")
+}
+
+// begin runs work in a transaction that is durable when begin returns nil, and
+// else leaves nothing.
+func (w *writer) begin(run func() error) error {
+	if _, err := w.c.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
 	}
-	if broken != nil {
-		// Nothing of the transaction is kept. SQLite may have ended it itself.
+	saved := w.archiveState
+	err := run()
+	if err == nil {
+		_, err = w.c.exec("COMMIT")
+	}
+	if err != nil {
+		// Fails when SQLite has ended the transaction itself, on a full disk.
 		w.c.exec("ROLLBACK")
 		w.archiveState = saved
 	}
-	for _, r := range results {
-		if r.err == nil {
-			r.err = broken
-		}
-		r.t.done <- w.db.failed(r.err)
-	}
-}
-
-// isolated runs one task in a savepoint.
-func (w *writer) isolated(t *task) error {
-	if _, err := w.c.exec("SAVEPOINT task"); err != nil {
-		return &fatal{err}
-	}
-	saved := w.archiveState
-	err := t.run(w)
-	if err != nil {
-		w.archiveState = saved
-		if _, e := w.c.exec("ROLLBACK TO task"); e != nil {
-			return &fatal{err}
-		}
-	}
-	if _, e := w.c.exec("RELEASE task"); e != nil {
-		return &fatal{e}
-	}
 	return err
-}
-
-// fatal is an error after which the whole transaction is lost.
-type fatal struct{ err error }
-
-func (e *fatal) Error() string { return e.err.Error() }
-func (e *fatal) Unwrap() error { return e.err }
-
-func (w *writer) broken(err error) error {
-	if f, ok := errors.AsType[*fatal](err); ok {
-		return f.err
-	}
-	if errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrCorrupt) || errors.Is(err, errWrite) {
-		return err
-	}
-	return nil
 }
 
 // write runs small work on the writer.

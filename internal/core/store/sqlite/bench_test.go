@@ -1,0 +1,178 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/store"
+)
+
+// generator makes events like those of the network: kinds and sizes of the
+// published mix, authors of a long tail, 3.3 indexed tags, times that fall as a
+// walk goes back. They are not signed: the store does not look.
+type generator struct {
+	r       *rand.Rand
+	authors []nostr.PubKey
+	zipf    *rand.Zipf
+	at      int64
+	text    string
+}
+
+func newGenerator() *generator {
+	g := &generator{r: rand.New(rand.NewPCG(1, 2)), at: 1760000000, text: strings.Repeat("the quick brown fox jumps over the lazy dog ", 500)}
+	g.authors = make([]nostr.PubKey, 20000)
+	for i := range g.authors {
+		g.fill(g.authors[i][:])
+	}
+	g.zipf = rand.NewZipf(g.r, 1.1, 8, uint64(len(g.authors)-1))
+	return g
+}
+
+func (g *generator) fill(b []byte) {
+	for i := range b {
+		b[i] = byte(g.r.Uint32())
+	}
+}
+
+func (g *generator) author() nostr.PubKey { return g.authors[g.zipf.Uint64()] }
+
+var mix = []struct {
+	kind  nostr.Kind
+	share int
+}{{1, 34}, {7, 22}, {1059, 8}, {0, 4}, {3, 2}, {6, 6}, {5, 1}, {10002, 3}, {30023, 1}, {9735, 7}, {4, 4}, {1984, 1}, {30078, 3}, {1111, 4}}
+
+func (g *generator) kind() nostr.Kind {
+	n := g.r.IntN(100)
+	for _, m := range mix {
+		if n -= m.share; n < 0 {
+			return m.kind
+		}
+	}
+	return 1
+}
+
+func (g *generator) event() nostr.Event {
+	e := nostr.Event{PubKey: g.author(), CreatedAt: g.at, Kind: g.kind()}
+	g.at -= int64(g.r.IntN(8))
+	g.fill(e.ID[:])
+	g.fill(e.Sig[:])
+	for range g.r.IntN(8) {
+		switch g.r.IntN(3) {
+		case 0:
+			var id nostr.ID
+			g.fill(id[:])
+			e.Tags = append(e.Tags, nostr.Tag{"e", id.String(), "wss://relay.example.com"})
+		case 1:
+			e.Tags = append(e.Tags, nostr.Tag{"p", g.author().String()})
+		default:
+			e.Tags = append(e.Tags, nostr.Tag{"t", fmt.Sprintf("topic%d", g.r.IntN(500))})
+		}
+	}
+	e.Content = g.text[:g.r.IntN(400)]
+	if g.r.IntN(100) == 0 {
+		e.Content = g.text[:g.r.IntN(20000)]
+	}
+	return e
+}
+
+func (g *generator) events(n int) []nostr.Event {
+	events := make([]nostr.Event, n)
+	for i := range events {
+		events[i] = g.event()
+	}
+	return events
+}
+
+// openBench opens a store with n events delivered by the first of a few relays.
+func openBench(b *testing.B, n int) (*DB, *generator, []store.RelayID) {
+	b.Helper()
+	db := openNew(b)
+	var urls []relay.URL
+	for i := range 8 {
+		u, err := relay.Parse(fmt.Sprintf("wss://relay%d.damus.io", i))
+		if err != nil {
+			b.Fatal(err)
+		}
+		urls = append(urls, u)
+	}
+	relays, err := db.AddRelays(context.Background(), urls, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var ids []store.RelayID
+	for _, r := range relays {
+		ids = append(ids, r.ID)
+	}
+	g := newGenerator()
+	for ; n > 0; n -= 2000 {
+		save(b, db, store.Batch{Relay: ids[0], SeenAt: 1760000000, Events: g.events(min(n, 2000))})
+	}
+	return db, g, ids
+}
+
+func save(b *testing.B, db *DB, batch store.Batch) {
+	b.Helper()
+	if _, err := db.SaveBatch(context.Background(), batch); err != nil {
+		b.Fatal(err)
+	}
+}
+
+const benchBatch = 1000
+
+// meter measures the processor time of the whole process beside the wall time:
+// on a busy machine only the first can be compared.
+type meter struct {
+	from, total time.Duration
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func (m *meter) start() { m.from = cpuTime() }
+func (m *meter) stop()  { m.total += cpuTime() - m.from }
+
+func (m *meter) report(b *testing.B, n int) {
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/1e3/float64(n), "µs/event")
+	b.ReportMetric(float64(m.total.Nanoseconds())/1e3/float64(n), "cpu-µs/event")
+	b.ReportMetric(0, "ns/op")
+}
+
+func BenchmarkSaveNew(b *testing.B) {
+	db, g, relays := openBench(b, 0)
+	var m meter
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		events := g.events(benchBatch)
+		b.StartTimer()
+		m.start()
+		save(b, db, store.Batch{Relay: relays[0], SeenAt: 1760000000, Events: events})
+		m.stop()
+		n += benchBatch
+	}
+	m.report(b, n)
+	b.ReportMetric(float64(n), "events")
+	b.StopTimer()
+	// Everything to its place and the log back into the file.
+	if err := db.Close(); err != nil {
+		b.Fatal(err)
+	}
+	st, err := os.Stat(db.path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(st.Size())/float64(n), "B/event")
+}

@@ -1,0 +1,23 @@
+package storetest_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/core/store/sqlite"
+	"bigbrotr/internal/core/store/storetest"
+)
+
+func TestSQLite(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store {
+		db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "t.db"), sqlite.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return db
+	})
+}
