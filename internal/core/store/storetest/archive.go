@@ -2,410 +2,601 @@ package storetest
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/store"
 )
 
-func testArchive(t *testing.T, open opener) {
-	known := func(t testing.TB, st store.Store, events ...nostr.Event) []store.Seq {
-		t.Helper()
-		var refs []nostr.Ref
-		for _, e := range events {
-			refs = append(refs, nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt})
-		}
-		seqs, err := st.Known(t.Context(), refs)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return seqs
+// exotic has events that are allowed and that a database may not like.
+func exotic() map[string]nostr.Event {
+	text := func(s string) nostr.Event {
+		return event(1, 1, base, s, nostr.Tag{"t", s}, nostr.Tag{s, "x", s}, nostr.Tag{s})
 	}
-	run(t, open, map[string]func(*testing.T, store.Store){
-		"numbered in order, saved once": func(t *testing.T, st store.Store) {
-			relays := addRelays(t, st, 2)
-			var events []nostr.Event
-			for i := range 50 {
-				events = append(events, event(t, alice, int64(1000-i%7), 1, fmt.Sprint(i)))
+	many := make([]nostr.Tag, 24_000)
+	for i := range many {
+		many[i] = nostr.Tag{"p", fmt.Sprint("value ", i)}
+	}
+	controls := make([]byte, 0, 33)
+	for c := byte(0); c < ' '; c++ {
+		controls = append(controls, c)
+	}
+	return map[string]nostr.Event{
+		"no text":                  event(1, 1, base, ""),
+		"no tags":                  event(1, 1, base, "no tags"),
+		"an empty tag":             event(1, 1, base, "", nostr.Tag{}),
+		"empty tags":               event(1, 1, base, "", nostr.Tag{}, nostr.Tag{""}, nostr.Tag{"", ""}, nostr.Tag{}),
+		"tags of one letter":       event(1, 1, base, "", nostr.Tag{"e"}, nostr.Tag{"e", ""}, nostr.Tag{"e", "", ""}),
+		"the same tag twice":       event(1, 1, base, "", nostr.Tag{"t", "x"}, nostr.Tag{"t", "x"}, nostr.Tag{"t", "x", "y"}),
+		"NUL":                      text("a\x00b"),
+		"only NUL":                 text("\x00"),
+		"a lone high surrogate":    text("a\xed\xa0\x80b"),
+		"a lone low surrogate":     text("\xed\xbf\xbf"),
+		"surrogates the wrong way": text("\xed\xb0\x80\xed\xa0\x80"),
+		"NUL and a surrogate":      text("\x00\xed\xa0\x80\x00"),
+		"control characters":       text(string(controls[1:]) + "\x7f\u0080\u009f"),
+		"all control characters":   text(string(controls)),
+		"line separators":          text("a\u2028b\u2029c\u0085d\r\n"),
+		"marks of byte order":      text("\ufeffa\ufffe\uffff"),
+		"the replacement":          text("\ufffd\ufffd"),
+		"the last character":       text("\U0010ffff\U0001f600"),
+		"combining":                text("e\u0301\u202e\u200d\u0000\u0301"),
+		"quotes and backslashes":   text(`"\"\\"'';--\u0000\x00\`),
+		"JSON":                     text(`[["e","x"],{"a":null}]`),
+		"a number":                 text("0123.50e10"),
+		"another number":           text("9223372036854775808"),
+		"NULL":                     text("NULL"),
+		"white space":              text("  \t\n "),
+		"24,000 tags":              event(1, 3, base, "", many...),
+		"1.8 MB of text":           event(1, 1, base, strings.Repeat("0123456789abcdef\n\"\\é", 1_800_000/21)),
+		"1.8 MB with NUL":          event(1, 1, base, "\x00"+strings.Repeat("0123456789abcde\x00\n", 1_800_000/17)),
+		"1.8 MB in a tag":          event(1, 1, base, "", nostr.Tag{"t", strings.Repeat("x", 1_800_000)}),
+		"1970":                     event(1, 1, 0, ""),
+		"the last exact double":    event(1, 1, 1<<53, ""),
+		"the end of time":          event(1, 1, math.MaxInt64, ""),
+		"kind 0":                   event(1, 0, base, "{}"),
+		"kind 65536":               event(1, 65536, base, ""),
+		"a large kind":             event(1, 1<<40, base, ""),
+		"the largest kind":         event(1, math.MaxInt64, base, ""),
+		"a deletion of nothing":    event(1, 5, base, "", nostr.Tag{"e"}, nostr.Tag{"a"}, nostr.Tag{"e", "x"}, nostr.Tag{"a", "::"}),
+		"expired":                  event(1, 1, base, "", nostr.Tag{"expiration", "1"}),
+		"expires at no time":       event(1, 1, base, "", nostr.Tag{"expiration", "99999999999999999999"}, nostr.Tag{"expiration"}),
+	}
+}
+
+// vanish is a request to vanish that names relays (NIP-62).
+func vanish(by int, at int64, relays ...string) nostr.Event {
+	var tags []nostr.Tag
+	for _, r := range relays {
+		tags = append(tags, nostr.Tag{"relay", r})
+	}
+	return event(by, 62, at, "", tags...)
+}
+
+const everyRelay = "ALL_RELAYS"
+
+func testArchive(t *testing.T, open opener) {
+	t.Run("reads back exactly", func(t *testing.T) { testExotic(t, newFixture(t, open)) })
+	t.Run("vanish", func(t *testing.T) { testVanish(t, open) })
+	t.Run("scan", func(t *testing.T) { testScan(t, newFixture(t, open)) })
+	t.Run("interrupted", func(t *testing.T) { testInterrupted(t, newFixture(t, open)) })
+	t.Run("many at once", func(t *testing.T) { testConcurrent(t, newFixture(t, open)) })
+	cases(t, open, map[string]func(*testing.T, *fixture){
+		"known in the order asked": func(t *testing.T, f *fixture) {
+			f.equal("none", 0, len(f.seqs()))
+			events := notes(100)
+			f.add(events[:50]...)
+			order := []int{70, 3, 49, 3, 0, 50, 99, 17}
+			var asked []nostr.Event
+			for _, i := range order {
+				asked = append(asked, events[i])
 			}
-			batch := store.Batch{Relay: relays[0].ID, SeenAt: 77, Events: events}
-			equal(t, "first", store.Saved{New: 50}, save(t, st, batch))
-			equal(t, "again", store.Saved{Known: 50}, save(t, st, batch))
-			equal(t, "order", ids(events), ids(archived(t, st)))
-			seqs := known(t, st, events...)
-			for i, seq := range seqs {
-				if seq == 0 || i > 0 && seq <= seqs[i-1] {
-					t.Fatalf("numbers %v", seqs)
+			got := f.seqs(asked...)
+			if len(got) != len(order) {
+				t.Fatalf("%d answers to %d", len(got), len(order))
+			}
+			for i, n := range order {
+				if (got[i] != 0) != (n < 50) {
+					t.Errorf("event %d: number %d", n, got[i])
 				}
 			}
-			refresh(t, st)
-			sum := totals(t, st)
-			equal(t, "events and sightings", [2]int64{50, 50}, [2]int64{sum.Events, sum.Sightings})
-			for s := range st.ScanEvents(t.Context(), "", nostr.Filter{}) {
-				equal(t, "first seen", 77, s.FirstSeen)
-				break
+			if got[1] != got[3] {
+				t.Errorf("one event has the numbers %d and %d", got[1], got[3])
 			}
+			f.equal("all", 50, len(slices.DeleteFunc(f.seqs(events...), func(s store.Seq) bool { return s == 0 })))
 		},
-		"twice in one batch": func(t *testing.T, st store.Store) {
-			a, b := event(t, alice, 1, 1, "a"), event(t, alice, 1, 1, "b")
-			equal(t, "saved", store.Saved{New: 2, Known: 1}, save(t, st, store.Batch{Relay: 1, Events: []nostr.Event{a, b, a}}))
-			equal(t, "order", ids([]nostr.Event{a, b}), ids(archived(t, st)))
+		"numbered in the order given": func(t *testing.T, f *fixture) {
+			events := notes(40)
+			slices.Reverse(events)
+			f.add(events[:20]...)
+			f.add(append(events[10:15:15], events[20:]...)...) // numbers are given to new ones only
+			seqs := f.seqs(events...)
+			for i, s := range seqs {
+				if i > 0 && s <= seqs[i-1] || s <= 0 {
+					t.Fatalf("numbers %d", seqs)
+				}
+			}
+			f.equal("archive", events, f.archived())
 		},
-		"known": func(t *testing.T, st store.Store) {
-			equal(t, "none asked", 0, len(known(t, st)))
-			var events, asked []nostr.Event
-			for i := range 300 {
-				e := unsigned(author(i%9), int64(i), 1, "")
-				if asked = append(asked, e); i%3 == 0 {
-					events = append(events, e)
-				}
+		"twice equals once": func(t *testing.T, f *fixture) {
+			r := f.relays(1)[0]
+			filter, err := f.FilterID(f.ctx, nostr.Filter{})
+			f.must(err)
+			events := notes(10)
+			f.add(events[9])
+			b := store.Batch{
+				Relay: r.ID, SeenAt: base + 5, Events: append(events[:8:8], events[3], event(1, 20001, base, "")),
+				Known:    []store.Seen{{Seq: f.seqs(events[9])[0], CreatedAt: events[9].CreatedAt}},
+				Rejected: []store.Rejected{{Reason: "id", Raw: []byte("{}")}},
+				Claims:   []store.Coverage{{Relay: r.ID, Filter: filter, Interval: store.Interval{Lo: 5, Hi: 9}, Level: 1, AsOf: base, Method: "walk", N: 3}},
+				Holes:    []store.Hole{{Relay: r.ID, Filter: filter, Interval: store.Interval{Lo: 6, Hi: 6}, Kind: 1, Reason: store.HoleOverflow, Count: 2, SeenAt: base, NextTry: base + 9}},
 			}
-			asked = append(asked, asked[0], asked[1])
-			save(t, st, store.Batch{Events: events})
-			for i, seq := range known(t, st, asked...) {
-				want := store.Seq(0)
-				if i%300%3 == 0 {
-					want = known(t, st, events[i%300/3])[0]
-				}
-				if seq != want {
-					t.Errorf("event %d: number %d, want %d", i, seq, want)
-				}
+			f.equal("first", store.Saved{New: 8, Known: 1, Refused: []nostr.ID{b.Events[9].ID}}, f.save(b))
+			type state struct {
+				Scanned  []store.Scanned
+				Totals   store.Totals
+				Coverage []store.Coverage
+				Holes    []store.Hole
+				Relays   []store.Carried
 			}
+			look := func() (s state) {
+				s.Scanned, s.Totals = f.scan("", nostr.Filter{}), f.totals()
+				s.Totals.Bytes = 0
+				var err error
+				s.Coverage, s.Holes, err = f.RelayCoverage(f.ctx, r.ID)
+				f.must(err)
+				s.Relays, err = f.EventRelays(f.ctx, events[9].ID)
+				f.must(err)
+				return s
+			}
+			before := look()
+			f.equal("relays", []store.Carried{{URL: r.URL, SeenAt: base + 5}}, before.Relays)
+			f.equal("totals", []int64{9, 9, 1, 1}, []int64{before.Totals.Events, before.Totals.Sightings, before.Totals.Rejected, before.Totals.Holes})
+			f.equal("second", store.Saved{Known: 9, Refused: []nostr.ID{b.Events[9].ID}}, f.save(b))
+			f.equal("state", before, look())
 		},
-		"an event is given back exactly": func(t *testing.T, st store.Store) {
-			long := strings.Repeat("p", 40000)
-			var many []nostr.Tag
-			for i := range 24000 {
-				many = append(many, nostr.Tag{"p", author(i).String()})
-			}
-			lone := unsigned(alice.PubKey(), 5, 1, "a lone \xed\xa0\x80 surrogate", nostr.Tag{"t", "\xed\xb0\x80"})
-			events := []nostr.Event{
-				event(t, alice, 0, 0, ""),
-				event(t, alice, 1<<53, 1<<40, "future"),
-				event(t, alice, 5, 1, "a \x00 NUL", nostr.Tag{"t", "\x00"}, nostr.Tag{"\x00", "x"}),
-				event(t, alice, 5, 1, "\x01\x1f\"\\/\b\f\n\r\t\u007f\u2028é😀", nostr.Tag{"t", "\x01\x1f\"\\/\b\f\n\r\t\u007f\u2028é😀\\", "\\\""}),
-				event(t, alice, 5, 1, "odd tags", nostr.Tag{}, nostr.Tag{""}, nostr.Tag{"t"}, nostr.Tag{"t", ""}, nostr.Tag{"e", "x", "y", "z", ""}, nostr.Tag{"t", ""}),
-				lone,
-				event(t, alice, 5, 3, "", many...),
-				event(t, alice, 5, 1, "", nostr.Tag{"r", long}),
-				event(t, alice, 5, 1, strings.Repeat("0123456789abcdef", 115000)),
-			}
-			equal(t, "saved", store.Saved{New: len(events)}, save(t, st, store.Batch{Relay: 1, Events: events}))
-			got := archived(t, st)
-			if len(got) != len(events) {
-				t.Fatalf("%d events, want %d", len(got), len(events))
-			}
-			for i := range events {
-				equal(t, fmt.Sprintf("event %d", i), events[i], got[i])
-				if err := got[i].CheckID(); err != nil {
-					t.Errorf("event %d: %v", i, err)
-				}
-				if string(got[i].AppendJSON(nil)) != string(events[i].AppendJSON(nil)) {
-					t.Errorf("event %d: another JSON", i)
-				}
-				page, _, err := st.Events(t.Context(), store.EventQuery{Filter: nostr.Filter{IDs: []nostr.ID{events[i].ID}}, Limit: 1})
-				if err != nil || len(page) != 1 {
-					t.Fatal(page, err)
-				}
-				equal(t, fmt.Sprintf("event %d by id", i), events[i], page[0].Event)
-			}
-			page, _, err := st.Events(t.Context(), store.EventQuery{Filter: nostr.Filter{Tags: map[string][]string{"r": {long}}}, Limit: 5})
-			if err != nil || len(page) != 1 {
-				t.Errorf("by a long tag: %d events, %v", len(page), err)
-			}
+		"an empty batch": func(t *testing.T, f *fixture) {
+			f.equal("saved", store.Saved{}, f.save(store.Batch{}))
+			f.equal("saved of a relay", store.Saved{}, f.save(store.Batch{Relay: f.relays(1)[0].ID, SeenAt: base}))
 		},
-		"ephemeral kinds": func(t *testing.T, st store.Store) {
-			a, b, c := event(t, alice, 1, 20000, ""), event(t, alice, 1, 29999, ""), event(t, alice, 1, 30000, "")
-			equal(t, "saved", store.Saved{New: 1, Refused: []nostr.ID{a.ID, b.ID}}, save(t, st, store.Batch{Events: []nostr.Event{a, c, b}}))
-			equal(t, "archived", ids([]nostr.Event{c}), ids(archived(t, st)))
-			equal(t, "wanted", store.Saved{New: 1}, save(t, st, store.Batch{Events: []nostr.Event{b}, Ephemeral: true}))
+		"first seen stays": func(t *testing.T, f *fixture) {
+			e := notes(1)
+			f.save(store.Batch{SeenAt: base + 10, Events: e})
+			f.save(store.Batch{SeenAt: base + 99, Events: e, Relay: f.relays(1)[0].ID})
+			f.equal("first seen", base+10, f.scan("", nostr.Filter{})[0].FirstSeen)
 		},
-		"vanish": func(t *testing.T, st store.Store) {
-			relays := addRelays(t, st, 2)
-			all := nostr.Tag{"relay", "ALL_RELAYS"}
-			before := []nostr.Event{event(t, alice, 10, 1, "a"), event(t, bob, 10, 1, "b"), event(t, alice, 30, 1, "later"),
-				event(t, alice, 20, 5, "", nostr.Tag{"e", author(1).String()}), event(t, alice, 5, 62, "", nostr.Tag{"relay", "wss://one.relay.com"})}
-			save(t, st, store.Batch{Relay: relays[0].ID, SeenAt: 1, Events: before})
-			refresh(t, st)
-			save(t, st, store.Batch{Relay: relays[1].ID, SeenAt: 1, Events: before})
-			in := []nostr.Event{event(t, alice, 15, 1, "same batch"), event(t, alice, 20, 62, "", all), event(t, alice, 20, 7, "same second")}
-			batch := store.Batch{Relay: relays[0].ID, SeenAt: 2, Events: in}
-			for i := range 2 {
-				want := store.Saved{New: 1, Refused: []nostr.ID{in[0].ID, in[2].ID}}
-				if i == 1 {
-					want.New, want.Known = 0, 1
-				}
-				equal(t, "the request's batch", want, save(t, st, batch))
-			}
-			left := []nostr.Event{before[1], before[2], before[4], in[1]}
-			equal(t, "archived", ids(left), ids(archived(t, st)))
-			equal(t, "back again", store.Saved{Known: 3, Refused: []nostr.ID{before[0].ID, before[3].ID}}, save(t, st, store.Batch{Relay: relays[1].ID, SeenAt: 3, Events: before}))
-			equal(t, "after it", store.Saved{New: 1}, save(t, st, store.Batch{Relay: relays[0].ID, SeenAt: 3, Events: []nostr.Event{event(t, alice, 21, 1, "new life")}}))
-			// A number learnt before the deletion brings no sighting.
-			equal(t, "known", []store.Seq{0}, known(t, st, before[0]))
-			save(t, st, store.Batch{Relay: relays[1].ID, SeenAt: 3, Known: []store.Seen{{Seq: 1, CreatedAt: 10}}})
-			page, _, err := st.Events(t.Context(), store.EventQuery{Filter: nostr.Filter{Authors: []nostr.PubKey{alice.PubKey()}, Kinds: []nostr.Kind{5}}, Limit: 9})
-			if err != nil || len(page) != 0 {
-				t.Errorf("by author and kind: %v, %v", page, err)
-			}
-			if _, err := st.EventRelays(t.Context(), before[0].ID); !errors.Is(err, store.ErrNotFound) {
-				t.Errorf("got %v, want ErrNotFound", err)
-			}
-			refresh(t, st)
-			wrong, err := st.Recount(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "sums", []store.Difference(nil), wrong)
-			equal(t, "numbers grow", true, slices.IsSorted(known(t, st, left[0], left[3])))
-		},
-		"sightings": func(t *testing.T, st store.Store) {
-			relays := addRelays(t, st, 3)
-			a, b := event(t, alice, 1, 1, "a"), event(t, alice, 2, 1, "b")
-			save(t, st, store.Batch{Relay: relays[1].ID, SeenAt: 20, Events: []nostr.Event{a, b}})
-			save(t, st, store.Batch{Relay: relays[0].ID, SeenAt: 30, Events: []nostr.Event{a}})
-			seen := []store.Seen{{Seq: known(t, st, a)[0], CreatedAt: 1}}
-			for at := range int64(3) {
-				save(t, st, store.Batch{Relay: relays[2].ID, SeenAt: 10 + at, Known: seen})
-			}
-			save(t, st, store.Batch{SeenAt: 40, Events: []nostr.Event{a}, Known: seen}) // an import
-			carried := func(e nostr.Event) []store.Carried {
-				t.Helper()
-				list, err := st.EventRelays(t.Context(), e.ID)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return list
-			}
-			equal(t, "three", []store.Carried{{URL: relays[2].URL, SeenAt: 10}, {URL: relays[1].URL, SeenAt: 20}, {URL: relays[0].URL, SeenAt: 30}}, carried(a))
-			equal(t, "one", []store.Carried{{URL: relays[1].URL, SeenAt: 20}}, carried(b))
-			imported := event(t, alice, 3, 1, "c")
-			save(t, st, store.Batch{Events: []nostr.Event{imported}})
-			equal(t, "none", 0, len(carried(imported)))
-			refresh(t, st)
-			equal(t, "counted", 4, totals(t, st).Sightings)
-		},
-		"quarantine": func(t *testing.T, st store.Store) {
-			raw := []byte(strings.Repeat("x", store.MaxRejected+5))
-			batch := store.Batch{Relay: 1, Rejected: []store.Rejected{{Reason: "sig", Raw: raw}, {Reason: "id", Raw: raw}, {Reason: "id"}}}
-			save(t, st, batch)
-			save(t, st, batch)
-			equal(t, "once each", 3, totals(t, st).Rejected)
-			var many []store.Rejected
-			for i := range store.MaxQuarantine + 10 {
-				many = append(many, store.Rejected{Reason: "sig", Raw: fmt.Append(nil, i)})
-			}
-			save(t, st, store.Batch{Relay: 1, Rejected: many})
-			equal(t, "counted beyond the limit", store.MaxQuarantine+13, totals(t, st).Rejected)
-		},
-		"scan": func(t *testing.T, st store.Store) {
-			var events []nostr.Event
-			for i := range 3000 {
-				events = append(events, unsigned(author(i%5), int64(i*7919%1000), nostr.Kind(i%4), fmt.Sprint(i)))
-			}
-			save(t, st, store.Batch{Events: events})
-			scan := func(after store.Cursor, f nostr.Filter) (got []nostr.Event, last store.Cursor) {
-				t.Helper()
-				for s, err := range st.ScanEvents(t.Context(), after, f) {
-					if err != nil {
-						t.Fatal(err)
-					}
-					got, last = append(got, s.Event), s.Cursor
-				}
-				return got, last
-			}
-			matching := func(f nostr.Filter) (want []nostr.Event) {
-				for _, e := range events {
-					if f.Matches(&e) {
-						want = append(want, e)
-					}
-				}
-				return want
-			}
-			since, until := int64(100), int64(300)
-			for _, f := range []nostr.Filter{
-				{}, {Kinds: []nostr.Kind{1, 3}}, {Authors: []nostr.PubKey{author(2)}}, {Since: &since, Until: &until},
-				{Kinds: []nostr.Kind{2}, Since: &since}, {IDs: []nostr.ID{events[7].ID}}, {Kinds: []nostr.Kind{99}},
+		"sightings": func(t *testing.T, f *fixture) {
+			r := f.relays(4)
+			events := notes(3)
+			f.add(events[0]) // an import is no sighting
+			f.save(store.Batch{Relay: r[2].ID, SeenAt: base + 10, Events: events})
+			f.save(store.Batch{Relay: r[0].ID, SeenAt: base + 20, Known: []store.Seen{{Seq: f.seqs(events[0])[0], CreatedAt: events[0].CreatedAt}}})
+			f.save(store.Batch{Relay: r[1].ID, SeenAt: base + 30, Events: events[:2]})
+			f.save(store.Batch{Relay: r[2].ID, SeenAt: base + 40, Events: events}) // seen before
+			f.add(event(9, 1, base, "imported"))
+			for _, step := range []struct {
+				event nostr.Event
+				want  []store.Carried
+			}{
+				{events[0], []store.Carried{{URL: r[2].URL, SeenAt: base + 10}, {URL: r[0].URL, SeenAt: base + 20}, {URL: r[1].URL, SeenAt: base + 30}}},
+				{events[1], []store.Carried{{URL: r[2].URL, SeenAt: base + 10}, {URL: r[1].URL, SeenAt: base + 30}}},
+				{events[2], []store.Carried{{URL: r[2].URL, SeenAt: base + 10}}},
+				{event(9, 1, base, "imported"), nil},
 			} {
-				got, _ := scan("", f)
-				equal(t, string(f.AppendJSON(nil)), ids(matching(f)), ids(got))
+				got, err := f.EventRelays(f.ctx, step.event.ID)
+				f.must(err)
+				f.equal(step.event.Content, step.want, got)
 			}
-			// Page by page.
-			limit := 700
-			var got []nostr.Event
-			for cursor, n := store.Cursor(""), -1; n != 0; {
-				var page []nostr.Event
-				page, next := scan(cursor, nostr.Filter{Limit: &limit})
-				if n = len(page); n > limit {
-					t.Fatalf("%d events, limit %d", n, limit)
-				}
-				if n > 0 {
-					cursor = next
-				}
-				got = append(got, page...)
+			f.equal("sum", int64(6), f.totals().Sightings)
+		},
+		"ephemeral kinds": func(t *testing.T, f *fixture) {
+			events := []nostr.Event{
+				event(1, 19999, base, ""), event(1, 20000, base, ""), event(1, 22242, base, ""), event(1, 29999, base, ""), event(1, 30000, base, ""),
 			}
-			equal(t, "pages", ids(events), ids(got))
-			limit = 0
-			none, _ := scan("", nostr.Filter{Limit: &limit})
-			equal(t, "limit zero", 0, len(none))
-			for _, err := range st.ScanEvents(t.Context(), "no such place", nostr.Filter{}) {
-				if !errors.Is(err, store.ErrCursor) {
-					t.Errorf("got %v, want ErrCursor", err)
+			f.equal("without", store.Saved{New: 2, Refused: ids(events[1:4]...)}, f.add(events...))
+			f.equal("archive", []nostr.Event{events[0], events[4]}, f.archived())
+			f.equal("with", store.Saved{New: 3, Known: 2}, f.save(store.Batch{SeenAt: base, Events: events, Ephemeral: true}))
+			f.equal("archive", []nostr.Event{events[0], events[4], events[1], events[2], events[3]}, f.archived())
+		},
+		"poison": func(t *testing.T, f *fixture) {
+			good := notes(2)
+			bad := []nostr.Event{
+				event(1, 1, base, "\xff\xfe"), event(1, 1, base, "", nostr.Tag{"t", "\xc3"}), event(1, 1, -1, ""), event(1, -1, base, ""),
+				event(1, 1, math.MinInt64, ""), event(1, math.MinInt64, base, "\x00"), event(1, 1, base, "\x00\xff"),
+			}
+			f.add(append(append([]nostr.Event{good[0]}, bad...), good[1])...)
+			f.equal("good ones", []bool{true, true}, []bool{f.seqs(good[0])[0] > 0, f.seqs(good[1])[0] > 0})
+			// Whatever became of the bad ones, the archive stays readable, and what is there is exact.
+			for _, e := range f.archived() {
+				i := slices.IndexFunc(bad, func(b nostr.Event) bool { return b.ID == e.ID })
+				if i >= 0 {
+					f.equal("read back", bad[i], e)
 				}
 			}
-			for _, err := range st.ScanEvents(cancelled(t), "", nostr.Filter{}) {
-				if !errors.Is(err, context.Canceled) {
-					t.Errorf("got %v, want Canceled", err)
+			f.newest(nostr.Filter{})
+			f.totals()
+		},
+		"quarantine": func(t *testing.T, f *fixture) {
+			r := f.relays(2)
+			reject := func(id store.RelayID, n int) {
+				var list []store.Rejected
+				for i := range n {
+					list = append(list, store.Rejected{Reason: "json", Raw: fmt.Appendf(nil, "row %d \x00\xff", i)})
 				}
+				f.save(store.Batch{Relay: id, SeenAt: base, Rejected: list})
+			}
+			reject(r[0].ID, 10)
+			reject(r[0].ID, 10)
+			f.equal("twice the same", int64(10), f.totals().Rejected)
+			reject(r[1].ID, 10)
+			reject(0, 10)
+			f.equal("of two relays and a file", int64(30), f.totals().Rejected)
+			reject(r[0].ID, store.MaxQuarantine+200)
+			f.equal("more than are kept", int64(store.MaxQuarantine+200+20), f.totals().Rejected)
+			f.save(store.Batch{Relay: r[1].ID, SeenAt: base, Rejected: []store.Rejected{
+				{Reason: "size", Raw: make([]byte, 10*store.MaxRejected)}, {Reason: "size"}, {Reason: "json", Raw: []byte{}},
+			}})
+			f.equal("archive", 0, len(f.archived()))
+		},
+	})
+}
+
+func testExotic(t *testing.T, f *fixture) {
+	events := exotic()
+	all := make([]nostr.Event, 0, len(events))
+	for _, e := range events {
+		all = append(all, e)
+	}
+	f.equal("saved", store.Saved{New: len(all)}, f.add(all...))
+	scanned := make(map[nostr.ID]nostr.Event)
+	for _, e := range f.archived() {
+		scanned[e.ID] = e
+	}
+	for name, want := range events {
+		t.Run(name, func(t *testing.T) {
+			f := f.in(t)
+			f.equal("scanned", want, scanned[want.ID])
+			found, _, err := f.Events(f.ctx, store.EventQuery{Filter: nostr.Filter{IDs: []nostr.ID{want.ID}}, Limit: 1})
+			f.must(err)
+			if len(found) != 1 {
+				t.Fatalf("found %d by id", len(found))
+			}
+			got := found[0].Event
+			f.equal("read", want, got)
+			if sum := sha256.Sum256(got.AppendCanonical(nil)); sum != want.ID {
+				t.Errorf("does not hash to its id any more")
+			}
+			if len(want.Tags) > 0 && store.Indexed(want.Tags[0]) {
+				tag := want.Tags[0]
+				found, _, err = f.Events(f.ctx, store.EventQuery{Filter: nostr.Filter{Tags: map[string][]string{tag[0]: {tag[1]}}, Kinds: []nostr.Kind{want.Kind}}, Limit: 1000})
+				f.must(err)
+				if !slices.ContainsFunc(found, func(s store.Stored) bool { return s.Event.ID == want.ID }) {
+					t.Errorf("not found by its tag")
+				}
+			}
+		})
+	}
+}
+
+func testVanish(t *testing.T, open opener) {
+	cases(t, open, map[string]func(*testing.T, *fixture){
+		"deletes and keeps out": func(t *testing.T, f *fixture) {
+			r := f.relays(2)
+			before := []nostr.Event{
+				event(1, 1, base-5, "old"), event(1, 5, base-4, "", nostr.Tag{"e", author(1).String()}), event(1, 30023, base-1, "", nostr.Tag{"d", "x"}),
+				event(1, 1, base, "same second"), event(1, 0, 0, "\x00"),
+			}
+			after := event(1, 1, base+1, "later")
+			other := event(2, 1, base-5, "of another", nostr.Tag{"p", author(1).String()})
+			f.save(store.Batch{Relay: r[0].ID, SeenAt: base, Events: append(before[:5:5], after, other)})
+			f.save(store.Batch{Relay: r[1].ID, SeenAt: base, Events: before})
+			gone := f.seqs(before...)
+			f.save(store.Batch{Relay: r[0].ID, SeenAt: base + 2, Events: []nostr.Event{vanish(1, base, everyRelay)}})
+			late := event(1, 1, base-100, "new, but older than the request")
+
+			check := func() {
+				t.Helper()
+				f.equal("numbers", make([]store.Seq, 6), f.seqs(append(before[:5:5], late)...))
+				left := f.archived()
+				left = slices.DeleteFunc(left, func(e nostr.Event) bool { return e.Kind == 62 })
+				f.equal("left", []nostr.Event{after, other}, left)
+				read := f.newest(nostr.Filter{Authors: []nostr.PubKey{author(1)}, Kinds: []nostr.Kind{0, 1, 5, 30023}})
+				f.equal("read", []nostr.Event{after}, read)
+				for _, e := range before {
+					if relays, err := f.EventRelays(f.ctx, e.ID); !errors.Is(err, store.ErrNotFound) {
+						t.Errorf("EventRelays = %v, %v, want %v", relays, err, store.ErrNotFound)
+					}
+				}
+			}
+			check()
+			f.equal("again", store.Saved{Known: 1, Refused: ids(before[4], before[3], late, before[0])},
+				f.save(store.Batch{Relay: r[1].ID, SeenAt: base + 3, Events: []nostr.Event{before[4], before[3], after, late, before[0]}}))
+			// A caller may still hold the numbers.
+			var seen []store.Seen
+			for i, s := range gone {
+				seen = append(seen, store.Seen{Seq: s, CreatedAt: before[i].CreatedAt})
+			}
+			f.save(store.Batch{Relay: r[1].ID, SeenAt: base + 4, Known: seen})
+			check()
+			sightings := int64(3) // after twice, other once
+			if f.seqs(vanish(1, base, everyRelay))[0] != 0 {
+				sightings++
+			}
+			f.equal("sightings", sightings, f.totals().Sightings)
+			if d, err := f.Recount(f.ctx); err != nil || len(d) != 0 {
+				t.Errorf("Recount = %v, %v", d, err)
 			}
 		},
-		"a scan holds nothing": func(t *testing.T, st store.Store) {
+		"in the same batch": func(t *testing.T, f *fixture) {
+			request := vanish(1, base, "wss://one.nostr.org", everyRelay)
+			f.add(event(1, 1, base-1, "before it"), request, event(1, 1, base-2, "behind it"), event(1, 1, base+1, "later"), event(2, 1, base, "other"))
+			left := slices.DeleteFunc(f.archived(), func(e nostr.Event) bool { return e.Kind == 62 })
+			f.equal("left", []nostr.Event{event(1, 1, base+1, "later"), event(2, 1, base, "other")}, left)
+		},
+		"the latest counts": func(t *testing.T, f *fixture) {
+			f.add(vanish(1, base, everyRelay))
+			f.add(vanish(1, base-50, everyRelay))
+			f.equal("an older request does not shorten", store.Saved{Refused: ids(event(1, 1, base, ""))}, f.add(event(1, 1, base, "")))
+			f.equal("after the request", store.Saved{New: 1}, f.add(event(1, 1, base+5, "")))
+			f.add(vanish(1, base+10, everyRelay))
+			f.equal("a newer request", []store.Seq{0}, f.seqs(event(1, 1, base+5, "")))
+			f.equal("another author", store.Saved{New: 1}, f.add(event(2, 1, base, "")))
+		},
+		"of others nothing": func(t *testing.T, f *fixture) {
+			e := event(1, 1, base-1, "stays")
+			f.add(e)
+			for _, request := range []nostr.Event{
+				vanish(1, base), vanish(1, base, "wss://one.nostr.org"), vanish(1, base, "all_relays"), vanish(1, base, ""),
+				event(1, 62, base, everyRelay), event(1, 62, base, "", nostr.Tag{"relay"}, nostr.Tag{"r", everyRelay}, nostr.Tag{"relay", "x", everyRelay}),
+				event(1, 63, base, "", nostr.Tag{"relay", everyRelay}), vanish(2, base, everyRelay),
+			} {
+				f.add(request)
+				if f.seqs(e)[0] == 0 {
+					t.Fatalf("deleted by %s", request.AppendJSON(nil))
+				}
+			}
+			f.equal("new ones", store.Saved{New: 1}, f.add(event(1, 1, base-2, "new")))
+		},
+		"of many events": func(t *testing.T, f *fixture) {
 			var events []nostr.Event
 			for i := range 1500 {
-				events = append(events, unsigned(author(1), int64(i), 1, ""))
+				events = append(events, event(1, 1, base+int64(i), "", nostr.Tag{"t", fmt.Sprint(i % 7)}))
 			}
-			save(t, st, store.Batch{Events: events})
-			n := 0
-			for _, err := range st.ScanEvents(t.Context(), "", nostr.Filter{}) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				save(t, st, store.Batch{Events: []nostr.Event{unsigned(author(2), int64(n), 1, "")}})
-				if n++; n > 5000 {
-					t.Fatal("the scan follows what is written during it without end")
-				}
-			}
-		},
-		"at once": func(t *testing.T, st store.Store) {
-			// Overlapping batches of many relays, readers beside them.
-			relays := addRelays(t, st, 4)
-			var events []nostr.Event
-			for i := range 600 {
-				events = append(events, unsigned(author(i%7), int64(i), nostr.Kind(i%3), ""))
-			}
-			var writers, readers sync.WaitGroup
-			stop := make(chan struct{})
-			for _, r := range relays {
-				writers.Go(func() {
-					for i := 0; i < len(events); i += 40 {
-						j := (i + int(r.ID)*160) % len(events)
-						batch := store.Batch{Relay: r.ID, SeenAt: 5, Events: events[j:min(j+60, len(events))],
-							Claims: []store.Coverage{{Relay: r.ID, Filter: 1, Interval: store.Interval{Lo: int64(j), Hi: int64(j + 39)}, Level: 1, AsOf: 9, Method: "walk"}}}
-						if _, err := st.SaveBatch(t.Context(), batch); err != nil {
-							t.Error(err)
-						}
-					}
-				})
-			}
-			for range 2 {
-				readers.Go(func() {
-					for {
-						select {
-						case <-stop:
-							return
-						default:
-						}
-						if _, _, err := st.Events(t.Context(), store.EventQuery{Filter: nostr.Filter{Authors: []nostr.PubKey{author(3)}}, Limit: 50}); err != nil {
-							t.Error(err)
-						}
-						if _, err := st.Refresh(t.Context(), 50); err != nil {
-							t.Error(err)
-						}
-						if _, err := st.Totals(t.Context(), 100); err != nil {
-							t.Error(err)
-						}
-					}
-				})
-			}
-			writers.Wait()
-			close(stop)
-			readers.Wait()
-			refresh(t, st)
-			sum := totals(t, st)
-			equal(t, "events", int64(len(events)), sum.Events)
-			equal(t, "sightings", int64(4*len(events)), sum.Sightings)
-			equal(t, "covered", []store.LevelTotal{{Level: 1, Relays: 4, Seconds: 4 * 600}}, sum.Levels)
-			wrong, err := st.Recount(t.Context())
-			if err != nil || len(wrong) != 0 {
-				t.Errorf("recount: %v, %v", wrong, err)
-			}
-		},
-		"one bad batch of many": func(t *testing.T, st store.Store) {
-			// A batch that is given up takes none of its neighbours with it.
-			var wg sync.WaitGroup
-			for i := range 40 {
-				wg.Go(func() {
-					ctx := t.Context()
-					if i%4 == 0 {
-						ctx = &endsLater{Context: ctx, left: 3}
-					}
-					_, err := st.SaveBatch(ctx, store.Batch{Relay: 1, SeenAt: 1, Events: []nostr.Event{unsigned(author(i), int64(i), 1, "")}})
-					if (err != nil) != (i%4 == 0) {
-						t.Errorf("batch %d: %v", i, err)
-					}
-				})
-			}
-			wg.Wait()
-			events := archived(t, st)
-			for _, e := range events {
-				if e.CreatedAt%4 == 0 {
-					t.Errorf("event of the failed batch %d is there", e.CreatedAt)
-				}
-			}
-			equal(t, "events", 30, len(events))
+			f.add(events[:900]...)
+			f.refresh()
+			f.add(events[900:]...)
+			f.add(vanish(1, base+1400, everyRelay))
+			f.equal("left", events[1401:], slices.DeleteFunc(f.archived(), func(e nostr.Event) bool { return e.Kind == 62 }))
+			f.equal("by tag", 14, len(f.newest(nostr.Filter{Tags: map[string][]string{"t": {"3"}}})))
 		},
 	})
-	t.Run("nothing is left of a batch given up anywhere", func(t *testing.T) {
-		st := open(t)
-		defer st.Close()
-		batch := store.Batch{Relay: 1, SeenAt: 5, Rejected: []store.Rejected{{Reason: "id"}},
-			Claims: []store.Coverage{{Relay: 1, Filter: 1, Interval: store.Interval{Lo: 1, Hi: 2}, Level: 1, AsOf: 9, Method: "walk"}}}
-		for i := range 600 {
-			batch.Events = append(batch.Events, unsigned(author(i), int64(i), 1, "", nostr.Tag{"t", "x"}))
-		}
-		given := 0
-		for left := 0; ; left++ {
-			_, err := st.SaveBatch(&endsLater{Context: t.Context(), left: left}, batch)
-			if err == nil {
+}
+
+func testScan(t *testing.T, f *fixture) {
+	var events []nostr.Event
+	for i := range 1300 {
+		events = append(events, event(i%7, nostr.Kind(i%3), base+int64((i*7919)%1000), fmt.Sprint(i), nostr.Tag{"t", fmt.Sprint(i % 11)}))
+	}
+	f.add(events...)
+	for _, tt := range []struct {
+		name   string
+		filter nostr.Filter
+	}{
+		{"all", nostr.Filter{}},
+		{"empty lists", nostr.Filter{Kinds: []nostr.Kind{}, Authors: []nostr.PubKey{}, Tags: map[string][]string{"t": {}}}},
+		{"kinds", nostr.Filter{Kinds: []nostr.Kind{0, 2, 77}}},
+		{"author and time", nostr.Filter{Authors: []nostr.PubKey{author(3)}, Since: ptr(base + 100), Until: ptr(base + 200)}},
+		{"tag", nostr.Filter{Tags: map[string][]string{"t": {"3", "5"}}}},
+		{"ids", nostr.Filter{IDs: ids(events[1200], events[4], event(1, 1, 1, "not there"))}},
+		{"limit", nostr.Filter{Limit: ptr(700)}},
+		{"limit of a rare kind", nostr.Filter{Limit: ptr(3), Authors: []nostr.PubKey{author(6)}, Kinds: []nostr.Kind{2}}},
+		{"limit zero", nostr.Filter{Limit: ptr(0)}},
+		{"nothing", nostr.Filter{Kinds: []nostr.Kind{9}}},
+		{"since after until", nostr.Filter{Since: ptr(base + 5), Until: ptr(base)}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := f.in(t)
+			var want []nostr.Event
+			for _, e := range events {
+				if tt.filter.Matches(&e) && (tt.filter.Limit == nil || len(want) < *tt.filter.Limit) {
+					want = append(want, e)
+				}
+			}
+			var got []nostr.Event
+			last := store.Seq(0)
+			scanned := f.scan("", tt.filter)
+			for _, s := range scanned {
+				if s.Seq <= last || s.FirstSeen != base {
+					t.Errorf("number %d after %d, first seen %d", s.Seq, last, s.FirstSeen)
+				}
+				last = s.Seq
+				got = append(got, s.Event)
+			}
+			f.equal("scanned", want, got)
+			if tt.filter.Limit != nil {
+				return
+			}
+			for _, at := range []int{0, len(scanned) / 2, len(scanned) - 1} { // what follows each cursor
+				if at >= 0 && at < len(scanned) {
+					f.equal("resumed", scanned[at+1:], f.scan(scanned[at].Cursor, tt.filter))
+				}
+			}
+		})
+	}
+	t.Run("left early, written meanwhile", func(t *testing.T) {
+		f := f.in(t)
+		n := 0
+		var cursor store.Cursor
+		for s, err := range f.ScanEvents(f.ctx, "", nostr.Filter{}) {
+			f.must(err)
+			if n++; n == 3 {
+				cursor = s.Cursor
 				break
 			}
-			given++
-			if n := len(archived(t, st)); n != 0 {
-				t.Fatalf("given up at look %d: %d events", left, n)
+			f.save(store.Batch{SeenAt: base, Events: []nostr.Event{event(50, 1, base, fmt.Sprint("meanwhile ", n))}})
+		}
+		rest := f.scan(cursor, nostr.Filter{})
+		f.equal("the rest", append(events[3:len(events):len(events)], event(50, 1, base, "meanwhile 1"), event(50, 1, base, "meanwhile 2")), func() (got []nostr.Event) {
+			for _, s := range rest {
+				got = append(got, s.Event)
 			}
-			if diff := cmp.Diff(store.Totals{Bytes: totals(t, st).Bytes}, totals(t, st)); diff != "" {
-				t.Fatalf("given up at look %d: %s", left, diff)
+			return got
+		}())
+		f.equal("behind the last", 0, len(f.scan(rest[len(rest)-1].Cursor, nostr.Filter{})))
+	})
+	t.Run("not a cursor", func(t *testing.T) {
+		for _, c := range []store.Cursor{"x", "1e3", "-1", "1 ", "' OR 1=1", "99999999999999999999"} {
+			n := 0
+			for _, err := range f.ScanEvents(f.ctx, c, nostr.Filter{}) {
+				if n++; !errors.Is(err, store.ErrCursor) {
+					t.Errorf("cursor %q: %v, want %v", c, err, store.ErrCursor)
+				}
+			}
+			if n != 1 {
+				t.Errorf("cursor %q: %d results", c, n)
 			}
 		}
-		if given < 3 {
-			t.Errorf("the context was looked at %d times only", given)
+	})
+	t.Run("ended context", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(f.ctx)
+		defer cancel()
+		n := 0
+		var failed error
+		for _, err := range f.ScanEvents(ctx, "", nostr.Filter{}) {
+			n++
+			failed = err
+			cancel()
 		}
-		equal(t, "saved at last", 600, len(archived(t, st)))
+		if !errors.Is(failed, context.Canceled) || n > 1000 {
+			t.Errorf("%d results, the last with %v", n, failed)
+		}
 	})
 }
 
-// endsLater is a context that ends after it was asked some times, so that a test
-// reaches every place that asks.
-type endsLater struct {
-	context.Context
-	mu   sync.Mutex
-	left int
+func testInterrupted(t *testing.T, f *fixture) {
+	r := f.relays(1)[0]
+	filter, err := f.FilterID(f.ctx, nostr.Filter{})
+	f.must(err)
+	there := event(9, 1, base, "there")
+	f.add(there)
+	b := store.Batch{
+		Relay: r.ID, SeenAt: base, Events: append(notes(600), event(1, 20001, base, "")),
+		Known:    []store.Seen{{Seq: f.seqs(there)[0], CreatedAt: base}},
+		Rejected: []store.Rejected{{Reason: "id", Raw: []byte("{}")}},
+		Claims:   []store.Coverage{{Relay: r.ID, Filter: filter, Interval: store.Interval{Lo: 5, Hi: 9}, Level: 1, AsOf: base, Method: "walk"}},
+		Holes:    []store.Hole{{Relay: r.ID, Filter: filter, Interval: store.Interval{Lo: 6, Hi: 6}, Kind: 1, Reason: store.HoleOverflow}},
+	}
+	b.Events = append(b.Events, vanish(9, base-1, everyRelay))
+	f.interrupted(func(ctx context.Context) error {
+		_, err := f.SaveBatch(ctx, b)
+		return err
+	}, func() {
+		f.equal("archive", []nostr.Event{there}, f.archived())
+		claims, holes, err := f.RelayCoverage(f.ctx, r.ID)
+		f.must(err)
+		totals := f.totals()
+		f.equal("claims, holes, sightings, rejected", []int64{0, 0, 0, 0}, []int64{int64(len(claims)), int64(len(holes)), totals.Sightings, totals.Rejected})
+		if t.Failed() {
+			t.FailNow()
+		}
+	})
+	claims, holes, err := f.RelayCoverage(f.ctx, r.ID)
+	f.must(err)
+	totals := f.totals()
+	f.equal("in the end", []int64{602, 1, 1, 602, 1}, []int64{totals.Events, int64(len(claims)), int64(len(holes)), totals.Sightings, totals.Rejected})
+	// Numbers of batches that failed are not lost, or the order would have gaps that readers wait for.
+	f.equal("saved after all", store.Saved{New: 1}, f.add(event(3, 1, base, "next")))
 }
 
-func (c *endsLater) Done() <-chan struct{} { return make(chan struct{}) }
-
-func (c *endsLater) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.left--; c.left < 0 {
-		return context.Canceled
+// testConcurrent is worth most under the race detector.
+func testConcurrent(t *testing.T, f *fixture) {
+	const writers, rounds, size = 4, 6, 40
+	relays := f.relays(writers)
+	events := notes(rounds * size)
+	ctx, cancel := context.WithCancel(f.ctx)
+	defer cancel()
+	var writing, reading sync.WaitGroup
+	for w, r := range relays {
+		writing.Go(func() { // every writer brings every event, each in another order
+			for i := range rounds {
+				at := (i + w) % rounds * size
+				if _, err := f.SaveBatch(ctx, store.Batch{Relay: r.ID, SeenAt: base, Events: events[at : at+size]}); err != nil {
+					t.Errorf("save: %v", err)
+				}
+				if _, err := f.Refresh(ctx, 50); err != nil {
+					t.Errorf("refresh: %v", err)
+				}
+				if err := f.SaveNext(ctx, []store.Next{{Relay: r.ID, Service: "synchronizer", DueAt: base}}); err != nil {
+					t.Errorf("reschedule: %v", err)
+				}
+			}
+		})
 	}
-	return nil
+	done := make(chan struct{})
+	for range 3 {
+		reading.Go(func() {
+			for {
+				last := store.Seq(0)
+				for s, err := range f.ScanEvents(ctx, "", nostr.Filter{}) {
+					if err != nil || s.Seq <= last {
+						t.Errorf("scan: %d after %d, %v", s.Seq, last, err)
+						return
+					}
+					last = s.Seq
+				}
+				if _, err := f.Known(ctx, refs(events...)); err != nil {
+					t.Errorf("known: %v", err)
+				}
+				if _, _, err := f.Events(ctx, store.EventQuery{Filter: nostr.Filter{Authors: []nostr.PubKey{author(2)}}, Limit: 20, Public: true}); err != nil {
+					t.Errorf("read: %v", err)
+				}
+				if _, err := f.Totals(ctx, base); err != nil {
+					t.Errorf("totals: %v", err)
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+	}
+	writing.Wait()
+	close(done)
+	reading.Wait()
+	totals := f.totals()
+	f.equal("events and sightings", []int64{rounds * size, writers * rounds * size}, []int64{totals.Events, totals.Sightings})
+	f.equal("archive", rounds*size, len(f.archived()))
+	if d, err := f.Recount(f.ctx); err != nil || len(d) != 0 {
+		t.Errorf("Recount = %v, %v", d, err)
+	}
+	// A relay is leased to one of many who ask at once.
+	var mu sync.Mutex
+	leased := make(map[store.RelayID]int)
+	for w := range 8 {
+		writing.Go(func() {
+			work, err := f.DueRelays(ctx, store.Due{Service: "monitor", Now: base, Limit: 2, Owner: fmt.Sprint(w), Until: base + 100})
+			if err != nil {
+				t.Errorf("lease: %v", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, one := range work {
+				leased[one.Relay.ID]++
+			}
+		})
+	}
+	writing.Wait()
+	for _, r := range relays {
+		if leased[r.ID] != 1 {
+			t.Errorf("relay %d was leased %d times", r.ID, leased[r.ID])
+		}
+	}
 }

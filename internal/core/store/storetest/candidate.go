@@ -1,7 +1,7 @@
 package storetest
 
 import (
-	"errors"
+	"context"
 	"testing"
 
 	"bigbrotr/internal/core/dial"
@@ -11,140 +11,266 @@ import (
 	"bigbrotr/internal/core/store"
 )
 
+// mention adds mentions and returns how many candidates are new.
+func (f *fixture) mention(mentions ...store.Mention) int {
+	f.t.Helper()
+	n, err := f.AddMentions(f.ctx, mentions)
+	f.must(err)
+	return n
+}
+
+// dueCandidates leases for a moment only, so that every call sees them all.
+func (f *fixture) dueCandidates(now int64) []store.Candidate {
+	f.t.Helper()
+	list, err := f.DueCandidates(f.ctx, store.Due{Now: now, Limit: 1000, Owner: "look", Until: now})
+	f.must(err)
+	f.must(f.FreeLeases(f.ctx, "look"))
+	return list
+}
+
+func candidateURLs(list []store.Candidate) []string {
+	var urls []string
+	for _, c := range list {
+		urls = append(urls, c.URL.String())
+	}
+	return urls
+}
+
+func texts(urls ...relay.URL) []string {
+	var list []string
+	for _, u := range urls {
+		list = append(list, u.String())
+	}
+	return list
+}
+
+// by returns mentions of one URL in one class by several authors.
+func by(u relay.URL, class hints.Class, authors ...int) []store.Mention {
+	var list []store.Mention
+	for _, n := range authors {
+		list = append(list, store.Mention{URL: u, Class: class, Author: author(n), At: base})
+	}
+	return list
+}
+
 func testCandidates(t *testing.T, open opener) {
-	mention := func(t *testing.T, st store.Store, mentions ...store.Mention) int {
-		t.Helper()
-		n, err := st.AddMentions(t.Context(), mentions)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	due := func(t *testing.T, st store.Store, d store.Due) []store.Candidate {
-		t.Helper()
-		candidates, err := st.DueCandidates(t.Context(), d)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return candidates
-	}
-	urls := func(candidates []store.Candidate) []string {
-		var list []string
-		for _, c := range candidates {
-			list = append(list, c.URL.String())
-		}
-		return list
-	}
-	run(t, open, map[string]func(*testing.T, store.Store){
-		"a mention makes a candidate once": func(t *testing.T, st store.Store) {
-			u := urlOf(t, 1)
-			equal(t, "new", 1, mention(t, st, store.Mention{URL: u, Class: hints.Hint, Author: author(1), At: 60}, store.Mention{URL: u, Class: hints.Hint, Author: author(2), At: 50}))
-			equal(t, "again", 0, mention(t, st, store.Mention{URL: u, Class: hints.Hint, Author: author(1), At: 70}))
-			equal(t, "stronger", 0, mention(t, st, store.Mention{URL: u, Class: hints.List, Author: author(3), At: 80}))
-			want := store.Candidate{URL: u, FirstSeen: 50, NextDue: 50, Class: hints.List, DistinctAuthors: 3}
-			equal(t, "candidate", []store.Candidate{want}, due(t, st, store.Due{Now: 50, Limit: 9, Owner: "a", Until: 90}))
+	cases(t, open, map[string]func(*testing.T, *fixture){
+		"a new candidate is due at once": func(t *testing.T, f *fixture) {
+			if n := f.mention(store.Mention{URL: url(1), Class: hints.List, Author: author(1), At: base}); n != 1 {
+				t.Errorf("AddMentions = %d, want 1", n)
+			}
+			f.equal("due", []store.Candidate{{URL: url(1), FirstSeen: base, NextDue: base, Class: hints.List, DistinctAuthors: 1}}, f.dueCandidates(base))
 		},
-		"many authors are estimated": func(t *testing.T, st store.Store) {
-			var mentions []store.Mention
-			for i := range 2000 {
-				mentions = append(mentions, store.Mention{URL: urlOf(t, 1), Class: hints.List, Author: author(i), At: 50})
-			}
-			mention(t, st, mentions...)
-			mention(t, st, mentions...)
-			c := due(t, st, store.Due{Now: 50, Limit: 9, Owner: "a", Until: 90})
-			if len(c) != 1 || c[0].DistinctAuthors < 1850 || c[0].DistinctAuthors > 2150 {
-				t.Errorf("got %v, want about 2000 authors", c)
-			}
-		},
-		"a mention of a relay makes none": func(t *testing.T, st store.Store) {
-			addRelays(t, st, 1)
-			equal(t, "new", 0, mention(t, st, store.Mention{URL: urlOf(t, 0), Class: hints.List, At: 50}))
-			equal(t, "candidates", 0, totals(t, st).Candidates)
-		},
-		"due by class, authors, age": func(t *testing.T, st store.Store) {
-			mention(t, st,
-				store.Mention{URL: urlOf(t, 1), Class: hints.Content, Author: author(1), At: 10},
-				store.Mention{URL: urlOf(t, 1), Class: hints.Content, Author: author(2), At: 10},
-				store.Mention{URL: urlOf(t, 2), Class: hints.List, Author: author(1), At: 40},
-				store.Mention{URL: urlOf(t, 3), Class: hints.List, Author: author(1), At: 30},
-				store.Mention{URL: urlOf(t, 4), Class: hints.List, Author: author(1), At: 50},
-				store.Mention{URL: urlOf(t, 4), Class: hints.List, Author: author(2), At: 50},
-				store.Mention{URL: urlOf(t, 5), Class: hints.Seed, At: 60},
-				store.Mention{URL: urlOf(t, 6), Class: hints.Seed, At: 1000})
-			want := []string{urlOf(t, 5).String(), urlOf(t, 4).String(), urlOf(t, 3).String(), urlOf(t, 2).String(), urlOf(t, 1).String()}
-			equal(t, "first two", want[:2], urls(due(t, st, store.Due{Now: 100, Limit: 2, Owner: "a", Until: 200})))
-			equal(t, "the others", want[2:], urls(due(t, st, store.Due{Now: 100, Limit: 9, Owner: "b", Until: 200})))
-			equal(t, "all leased", 0, len(due(t, st, store.Due{Now: 199, Limit: 9, Owner: "c", Until: 300})))
-			equal(t, "leases over", 5, len(due(t, st, store.Due{Now: 200, Limit: 9, Owner: "c", Until: 300})))
-			if err := st.FreeLeases(t.Context(), "c"); err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "leases freed", 5, len(due(t, st, store.Due{Now: 200, Limit: 9, Owner: "d", Until: 300})))
-		},
-		"zero limit": func(t *testing.T, st store.Store) {
-			mention(t, st, store.Mention{URL: urlOf(t, 1), Class: hints.List, At: 10})
-			equal(t, "none", 0, len(due(t, st, store.Due{Now: 100, Owner: "a", Until: 200})))
-			equal(t, "and none leased", 1, len(due(t, st, store.Due{Now: 100, Limit: 1, Owner: "a", Until: 200})))
-		},
-		"networks": func(t *testing.T, st store.Store) {
-			onion := parse(t, "ws://oxtrdevav64z64yb7x6rjg4ntzqjhedm5b5zjqulugknhzr46ny2qbad.onion")
-			mention(t, st, store.Mention{URL: urlOf(t, 1), Class: hints.List, At: 10}, store.Mention{URL: onion, Class: hints.List, At: 10})
-			got := due(t, st, store.Due{Now: 100, Limit: 9, Owner: "a", Until: 200, Networks: []relay.Network{relay.Tor}})
-			equal(t, "tor", []string{onion.String()}, urls(got))
-		},
-		"verdicts": func(t *testing.T, st store.Store) {
-			good, bad := urlOf(t, 1), urlOf(t, 2)
-			mention(t, st, store.Mention{URL: good, Class: hints.List, At: 10}, store.Mention{URL: bad, Class: hints.Content, At: 10})
-			due(t, st, store.Due{Now: 100, Limit: 9, Owner: "a", Until: 200})
-			verdicts := []store.Verdict{{URL: good, At: 110, Valid: true}, {URL: bad, At: 110, Cause: dial.CauseNXDomain, NextDue: 150}}
-			if err := st.SaveVerdicts(t.Context(), verdicts); err != nil {
-				t.Fatal(err)
-			}
-			r, err := st.Relay(t.Context(), good)
-			if err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "promoted", store.Relay{ID: r.ID, URL: good, FirstSeen: 10, PromotedAt: 110, State: store.StateNew, StateSince: 110}, r)
-			if _, err := st.Relay(t.Context(), bad); !errors.Is(err, store.ErrNotFound) {
-				t.Errorf("got %v, want ErrNotFound", err)
-			}
-			// The lease is free although its time is not over.
-			want := store.Candidate{URL: bad, FirstSeen: 10, Attempts: 1, NextDue: 150, LastCause: dial.CauseNXDomain, Class: hints.Content}
-			equal(t, "the other", []store.Candidate{want}, due(t, st, store.Due{Now: 150, Limit: 9, Owner: "b", Until: 300}))
-			if err := st.SaveVerdicts(t.Context(), verdicts[:1]); err != nil {
-				t.Fatal(err)
-			}
-			again, err := st.Relay(t.Context(), good)
-			if err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "promoted again", r, again)
-		},
-		"findings and position together": func(t *testing.T, st store.Store) {
-			position := func() store.Cursor {
-				t.Helper()
-				c, err := st.Position(t.Context(), "finder")
-				if err != nil {
-					t.Fatal(err)
+		"counted once": func(t *testing.T, f *fixture) {
+			f.relays(1) // url(0)
+			for _, step := range []struct {
+				name     string
+				mentions []store.Mention
+				want     int
+			}{
+				{"none", nil, 0},
+				{"two, one of them twice", append(by(url(1), hints.Hint, 1, 2), by(url(2), hints.Hint, 1)...), 2},
+				{"the same again", append(by(url(1), hints.Hint, 1, 2), by(url(2), hints.Hint, 1)...), 0},
+				{"another class of a known one", by(url(2), hints.List, 3), 0},
+				{"a relay", by(url(0), hints.List, 1), 0},
+				{"one of two is known", append(by(url(1), hints.Hint, 1), by(url(3), hints.Hint, 1)...), 1},
+			} {
+				if got := f.mention(step.mentions...); got != step.want {
+					t.Errorf("%s: AddMentions = %d, want %d", step.name, got, step.want)
 				}
-				return c
 			}
-			equal(t, "at first", "", position())
-			n, err := st.SaveFindings(t.Context(), "finder", "77", []store.Mention{{URL: urlOf(t, 1), Class: hints.List, Author: nostr.PubKey(author(1)), At: 10}})
-			if err != nil {
-				t.Fatal(err)
+			f.equal("candidates", texts(url(2), url(1), url(3)), candidateURLs(f.dueCandidates(base)))
+			f.equal("Totals.Candidates", int64(3), f.totals().Candidates)
+		},
+		"adding again changes nothing but the count": func(t *testing.T, f *fixture) {
+			f.mention(by(url(1), hints.Hint, 1, 2, 3)...)
+			before := f.dueCandidates(base)
+			f.mention(by(url(1), hints.Hint, 1, 2, 3)...)
+			f.equal("candidate", before, f.dueCandidates(base))
+		},
+		"strongest class, then most authors, then longest due": func(t *testing.T, f *fixture) {
+			var mentions []store.Mention
+			classes := []hints.Class{hints.Content, hints.Hint, hints.NIP05, hints.API, hints.List, hints.Monitor, hints.Seed}
+			var want []relay.URL
+			for i, class := range classes {
+				mentions = append(mentions, by(url(10+i), class, 1)...)
+				want = append([]relay.URL{url(10 + i)}, want...)
 			}
-			equal(t, "new", 1, n)
-			equal(t, "position", "77", position())
-			if _, err := st.SaveFindings(cancelled(t), "finder", "99", []store.Mention{{URL: urlOf(t, 2), Class: hints.List, At: 10}}); err == nil {
-				t.Error("no error of a context that ended")
+			f.mention(mentions...)
+			f.equal("by class", texts(want...), candidateURLs(f.dueCandidates(base)))
+
+			// A weaker class does not weaken, a stronger one strengthens.
+			f.mention(by(url(16), hints.Content, 1)...)
+			f.mention(by(url(10), hints.Seed, 1, 2)...)
+			want = append([]relay.URL{url(10)}, want[:6]...)
+			f.equal("after more mentions", texts(want...), candidateURLs(f.dueCandidates(base)))
+
+			// More authors first, over all classes of a URL; no author counts none.
+			f.mention(by(url(20), hints.Seed, 1, 2, 3, 4)...)
+			f.mention(append(by(url(21), hints.Seed, 1, 2, 3), by(url(21), hints.Content, 3, 4, 5)...)...)
+			f.mention(store.Mention{URL: url(22), Class: hints.Seed, At: base})
+			want = append([]relay.URL{url(21), url(20)}, want...)
+			want = append(append(want[:4:4], url(22)), want[4:]...)
+			f.equal("by authors", texts(want...), candidateURLs(f.dueCandidates(base)))
+
+			// Of equals the longest due.
+			f.mention(store.Mention{URL: url(5), Class: hints.Seed, Author: author(1), At: base - 1}, store.Mention{URL: url(4), Class: hints.Seed, Author: author(1), At: base + 1},
+				store.Mention{URL: url(6), Class: hints.Seed, Author: author(1), At: base - 2})
+			f.equal("by time", texts(url(21), url(20), url(10), url(6), url(5), url(16), url(4)), candidateURLs(f.dueCandidates(base + 1))[:7])
+		},
+		"authors are estimated": func(t *testing.T, f *fixture) {
+			const n = 2000
+			many := make([]int, n)
+			for i := range many {
+				many[i] = i
 			}
-			equal(t, "position kept", "77", position())
-			equal(t, "candidates", 1, totals(t, st).Candidates)
-			if _, err := st.SaveFindings(t.Context(), "finder", "78", nil); err != nil {
-				t.Fatal(err)
+			for range 2 {
+				f.mention(by(url(1), hints.List, many...)...)
+				if got := f.dueCandidates(base)[0].DistinctAuthors; got < n*9/10 || got > n*11/10 {
+					t.Errorf("%d distinct authors, want about %d", got, n)
+				}
 			}
-			equal(t, "moved without findings", "78", position())
+		},
+		"leases": func(t *testing.T, f *fixture) {
+			f.mention(by(url(1), hints.Seed, 1)...)
+			f.mention(by(url(2), hints.List, 1)...)
+			f.mention(by(url(3), hints.Hint, 1)...)
+			f.mention(store.Mention{URL: onion(), Class: hints.Content, At: base})
+			f.mention(store.Mention{URL: url(4), Class: hints.Seed, At: base + 1000})
+			for _, step := range []struct {
+				name string
+				due  store.Due
+				want []string
+			}{
+				{"zero limit", store.Due{Now: base, Owner: "a", Until: base + 100}, nil},
+				{"before any is due", store.Due{Now: base - 1, Limit: 9, Owner: "a", Until: base + 100}, nil},
+				{"limit", store.Due{Now: base, Limit: 1, Owner: "a", Until: base + 100}, texts(url(1))},
+				{"the rest of one network", store.Due{Now: base, Limit: 1, Owner: "b", Until: base + 50, Networks: []relay.Network{relay.Clearnet}}, texts(url(2))},
+				{"another network", store.Due{Now: base, Limit: 9, Owner: "b", Until: base + 50, Networks: []relay.Network{relay.Tor, relay.I2P}}, texts(onion())},
+				{"what is left", store.Due{Now: base, Limit: 9, Owner: "c", Until: base + 100}, texts(url(3))},
+				{"all leased", store.Due{Now: base + 49, Limit: 9, Owner: "c", Until: base + 100}, nil},
+				{"the lease of b has ended", store.Due{Now: base + 51, Limit: 9, Owner: "c", Until: base + 100}, texts(url(2), onion())},
+				{"every lease has ended", store.Due{Now: base + 101, Limit: 9, Owner: "d", Until: base + 300}, texts(url(1), url(2), url(3), onion())},
+				{"a later one", store.Due{Now: base + 1000, Limit: 1, Owner: "d", Until: base + 2000}, texts(url(1))},
+			} {
+				got, err := f.DueCandidates(f.ctx, step.due)
+				f.must(err)
+				f.equal(step.name, step.want, candidateURLs(got))
+			}
+		},
+		"leases are freed by their owner": func(t *testing.T, f *fixture) {
+			f.mention(by(url(1), hints.Seed, 1)...)
+			f.mention(by(url(2), hints.List, 1)...)
+			lease := func(owner string, limit int) []string {
+				got, err := f.DueCandidates(f.ctx, store.Due{Now: base, Limit: limit, Owner: owner, Until: base + 100})
+				f.must(err)
+				return candidateURLs(got)
+			}
+			f.equal("a", texts(url(1)), lease("a", 1))
+			f.equal("b", texts(url(2)), lease("b", 1))
+			f.must(f.FreeLeases(f.ctx, "nobody"))
+			f.equal("freed by nobody", 0, len(lease("c", 9)))
+			f.must(f.FreeLeases(f.ctx, "a"))
+			f.equal("freed by a", texts(url(1)), lease("c", 9))
+		},
+		"a failure is counted and tried again": func(t *testing.T, f *fixture) {
+			f.mention(by(url(1), hints.List, 1)...)
+			for i := 1; i <= 3; i++ {
+				now := base + int64(i)*100
+				got, err := f.DueCandidates(f.ctx, store.Due{Now: now, Limit: 1, Owner: "v", Until: now + 1000})
+				f.must(err)
+				if len(got) != 1 || got[0].Attempts != i-1 {
+					t.Fatalf("try %d: %+v", i, got)
+				}
+				f.must(f.SaveVerdicts(f.ctx, []store.Verdict{{URL: url(1), At: now, Cause: dial.CauseTCPRefused, NextDue: now + 100}}))
+				f.equal("not yet due", 0, len(f.dueCandidates(now+99)))
+				f.equal("due again", []store.Candidate{{
+					URL: url(1), FirstSeen: base, Attempts: i, NextDue: now + 100, LastCause: dial.CauseTCPRefused, Class: hints.List, DistinctAuthors: 1,
+				}}, f.dueCandidates(now+100)) // although the lease would have lasted longer
+			}
+			if n := f.mention(by(url(1), hints.List, 2)...); n != 0 {
+				t.Errorf("a failed candidate is new again")
+			}
+			f.equal("a mention does not bring it forward", 0, len(f.dueCandidates(base+399)))
+		},
+		"a valid one becomes a relay": func(t *testing.T, f *fixture) {
+			f.mention(append(by(url(1), hints.List, 1), by(url(2), hints.List, 1)...)...)
+			verdicts := []store.Verdict{{URL: url(1), At: base + 10, Valid: true}, {URL: url(2), At: base + 10, Cause: dial.CauseNXDomain, NextDue: base + 500}}
+			f.must(f.SaveVerdicts(f.ctx, verdicts))
+			f.must(f.SaveVerdicts(f.ctx, verdicts[:1]))
+			var all []store.Relay
+			for r, err := range f.ScanRelays(f.ctx) {
+				f.must(err)
+				all = append(all, r)
+			}
+			if len(all) != 1 {
+				t.Fatalf("relays: %+v", all)
+			}
+			want := store.Relay{ID: all[0].ID, URL: url(1), FirstSeen: base, PromotedAt: base + 10, State: store.StateNew, StateSince: base + 10}
+			f.equal("relay", want, all[0])
+			f.equal("candidates", texts(url(2)), candidateURLs(f.dueCandidates(base+1000)))
+			if n := f.mention(by(url(1), hints.Seed, 7)...); n != 0 {
+				t.Error("a relay becomes a candidate")
+			}
+			for _, service := range []string{"monitor", "synchronizer", "a service of tomorrow"} {
+				work, err := f.DueRelays(f.ctx, store.Due{Service: service, Now: base + 10, Limit: 9, Owner: "o", Until: base + 100})
+				f.must(err)
+				f.equal(service, []store.Work{{Relay: want, DueAt: base + 10}}, work)
+			}
+			// A second verdict changes nothing of the relay.
+			f.must(f.SaveVerdicts(f.ctx, []store.Verdict{{URL: url(1), At: base + 99, Valid: true}}))
+			got, err := f.Relay(f.ctx, url(1))
+			f.must(err)
+			f.equal("relay after a second verdict", want, got)
+		},
+		"positions": func(t *testing.T, f *fixture) {
+			position := func(reader string) store.Cursor {
+				p, err := f.Position(f.ctx, reader)
+				f.must(err)
+				return p
+			}
+			f.add(notes(3)...)
+			scanned := f.scan("", nostr.Filter{})
+			f.equal("at first", store.Cursor(""), position("finder"))
+			for i, want := range []int{1, 0} { // back, too: where it stands is the reader's matter
+				n, err := f.SaveFindings(f.ctx, "finder", scanned[1-i].Cursor, by(url(1), hints.Hint, 1))
+				f.must(err)
+				f.equal("new candidates", want, n)
+				f.equal("position", scanned[1-i].Cursor, position("finder"))
+			}
+			_, err := f.SaveFindings(f.ctx, "finder", scanned[2].Cursor, nil)
+			f.must(err)
+			f.equal("position without mentions", scanned[2].Cursor, position("finder"))
+			f.equal("another reader", store.Cursor(""), position("other"))
+		},
+		"findings are whole or not at all": func(t *testing.T, f *fixture) {
+			f.add(notes(1)...)
+			cursor := f.scan("", nostr.Filter{})[0].Cursor
+			mentions := append(by(url(1), hints.Hint, 1), by(url(2), hints.Hint, 1)...)
+			f.interrupted(func(ctx context.Context) error {
+				_, err := f.SaveFindings(ctx, "finder", cursor, mentions)
+				return err
+			}, func() {
+				p, err := f.Position(f.ctx, "finder")
+				f.must(err)
+				f.equal("position", store.Cursor(""), p)
+				f.equal("candidates", 0, len(f.dueCandidates(base)))
+			})
+			f.equal("candidates in the end", 2, len(f.dueCandidates(base)))
+		},
+		"verdicts are whole or not at all": func(t *testing.T, f *fixture) {
+			f.mention(append(by(url(1), hints.Hint, 1), by(url(2), hints.Hint, 1)...)...)
+			before := f.dueCandidates(base)
+			f.interrupted(func(ctx context.Context) error {
+				return f.SaveVerdicts(ctx, []store.Verdict{{URL: url(1), At: base, Valid: true}, {URL: url(2), At: base, NextDue: base + 9}})
+			}, func() { f.equal("candidates", before, f.dueCandidates(base)) })
+		},
+		"leasing is whole or not at all": func(t *testing.T, f *fixture) {
+			f.mention(append(by(url(1), hints.Hint, 1), by(url(2), hints.Hint, 1)...)...)
+			f.interrupted(func(ctx context.Context) error {
+				_, err := f.DueCandidates(ctx, store.Due{Now: base, Limit: 9, Owner: "a", Until: base + 100})
+				return err
+			}, func() { f.equal("free", 2, len(f.dueCandidates(base))) })
 		},
 	})
 }

@@ -1,107 +1,185 @@
 package storetest
 
 import (
+	"context"
+	"fmt"
 	"testing"
 
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/store"
 )
 
-func testChecks(t *testing.T, open opener) {
-	saveOutcome := func(t *testing.T, st store.Store, o store.Outcome) {
-		t.Helper()
-		o.Next.Relay, o.Next.Service = o.Relay, "monitor"
-		if err := st.SaveOutcomes(t.Context(), []store.Outcome{o}); err != nil {
-			t.Fatal(err)
-		}
+// outcome is what a monitor saves of a relay that answers or does not.
+func outcome(relay store.RelayID, at int64, state store.State, cause dial.Cause, checks ...store.Check) store.Outcome {
+	o := store.Outcome{
+		Relay: relay, At: at, State: state, Cause: cause, Checks: checks,
+		Next: store.Next{Relay: relay, Service: "monitor", DueAt: at + 60},
 	}
-	run(t, open, map[string]func(*testing.T, store.Store){
-		"nothing yet": func(t *testing.T, st store.Store) {
-			checks, err := st.LatestChecks(t.Context(), 77)
-			if err != nil || len(checks) != 0 {
-				t.Errorf("got %v, %v", checks, err)
+	if cause == "" {
+		o.LastUp = at
+	} else {
+		o.Failures = 1
+	}
+	return o
+}
+
+func (f *fixture) checks(relay store.RelayID) []store.Check {
+	f.t.Helper()
+	checks, err := f.LatestChecks(f.ctx, relay)
+	f.must(err)
+	return checks
+}
+
+func (f *fixture) outages(relay store.RelayID) []store.Outage {
+	f.t.Helper()
+	outages, err := f.Outages(f.ctx, relay, 100)
+	f.must(err)
+	return outages
+}
+
+func testChecks(t *testing.T, open opener) {
+	document := &store.Document{Type: "nip11", Data: []byte(`{"name":"A relay","software":"git+https://relay.nostr.org"}`)}
+	openCheck := store.Check{At: base, Probe: "open", OK: true, Values: map[string]float64{store.ValueOpen: 12.5, "dns_ms": 0, "tls_ms": 1e-9}}
+	read := store.Check{At: base, Probe: "read", Cause: dial.CauseReadAuth, Values: map[string]float64{}, Detail: "auth-required: \x00\xff\u2028 <b>"}
+	nip11 := store.Check{At: base, Probe: "nip11", OK: true, Document: document}
+
+	cases(t, open, map[string]func(*testing.T, *fixture){
+		"nothing is known at first": func(t *testing.T, f *fixture) {
+			r := f.relays(1)[0]
+			f.equal("checks", 0, len(f.checks(r.ID)))
+			f.equal("outages", 0, len(f.outages(r.ID)))
+		},
+		"latest of every probe": func(t *testing.T, f *fixture) {
+			r := f.relays(2)
+			plain := read
+			plain.Detail = "403 Forbidden"
+			first := outcome(r[0].ID, base, store.StateUp, "", openCheck, plain, nip11)
+			for range 2 {
+				f.must(f.SaveOutcomes(f.ctx, []store.Outcome{first}))
+				f.equal("by name", []store.Check{nip11, openCheck, plain}, f.checks(r[0].ID))
 			}
-			outages, err := st.Outages(t.Context(), 77, 10)
-			if err != nil || len(outages) != 0 {
-				t.Errorf("got %v, %v", outages, err)
+			later := openCheck
+			later.At, later.Values = base+60, map[string]float64{store.ValueOpen: 99}
+			changed := nip11
+			changed.At, changed.Document = base+60, &store.Document{Type: "nip11", Data: []byte(`{}`)}
+			f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(r[0].ID, base+60, store.StateUp, "", later, changed)}))
+			f.equal("newer", []store.Check{changed, later, plain}, f.checks(r[0].ID))
+
+			gone := changed
+			gone.At, gone.OK, gone.Cause, gone.Document = base+120, false, dial.CauseHTTPStatus, nil
+			f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(r[0].ID, base+120, store.StateUp, "", gone)}))
+			f.equal("without a document", []store.Check{gone, later, plain}, f.checks(r[0].ID))
+			f.equal("of another relay", 0, len(f.checks(r[1].ID)))
+		},
+		"documents are shared": func(t *testing.T, f *fixture) {
+			r := f.relays(3)
+			odd := nip11
+			odd.Document = &store.Document{Type: "nip11", Data: []byte("not JSON \x00\xff")}
+			f.must(f.SaveOutcomes(f.ctx, []store.Outcome{
+				outcome(r[0].ID, base, store.StateUp, "", nip11), outcome(r[1].ID, base, store.StateUp, "", nip11), outcome(r[2].ID, base, store.StateUp, "", odd),
+			}))
+			f.equal("first", []store.Check{nip11}, f.checks(r[0].ID))
+			f.equal("second", []store.Check{nip11}, f.checks(r[1].ID))
+			f.equal("odd", []store.Check{odd}, f.checks(r[2].ID))
+		},
+		"untrusted text": func(t *testing.T, f *fixture) {
+			r := f.relays(1)[0]
+			f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(r.ID, base, store.StateDegraded, dial.CauseReadAuth, read)}))
+			got := f.checks(r.ID)
+			if len(got) != 1 || got[0].Cause != dial.CauseReadAuth || got[0].Detail == "" {
+				t.Errorf("checks: %+v", got)
 			}
 		},
-		"the newest of every probe": func(t *testing.T, st store.Store) {
-			id := addRelays(t, st, 1)[0].ID
-			doc := &store.Document{Type: "nip11", Data: []byte(`{"name":"A \u0000 relay","software":"strfry"}`)}
-			old := []store.Check{
-				{At: 10, Probe: "open", OK: true, Values: map[string]float64{store.ValueOpen: 12.5, "dns_ms": 1}},
-				{At: 10, Probe: "nip11", OK: true, Document: doc},
-			}
-			saveOutcome(t, st, store.Outcome{Relay: id, At: 10, Checks: old, State: store.StateUp, LastUp: 10, Next: store.Next{DueAt: 50}})
-			fresh := []store.Check{
-				{At: 20, Probe: "open", Cause: dial.CauseTCPTimeout, Detail: "went \x00 \xff away"},
-				{At: 20, Probe: "read", OK: true, Values: map[string]float64{store.ValueRead: 30}},
-			}
-			for range 2 { // twice equals once
-				saveOutcome(t, st, store.Outcome{Relay: id, At: 20, Checks: fresh, State: store.StateDown, Cause: dial.CauseTCPTimeout, LastUp: 10, Failures: 1, Next: store.Next{DueAt: 60, Attempts: 1}})
-			}
-			checks, err := st.LatestChecks(t.Context(), id)
-			if err != nil {
-				t.Fatal(err)
-			}
-			fresh[0].Detail = "went \uFFFD \uFFFD away"
-			equal(t, "checks", []store.Check{old[1], fresh[0], fresh[1]}, checks)
-			r, err := st.Relay(t.Context(), urlOf(t, 0))
-			if err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "relay", store.Relay{ID: id, URL: urlOf(t, 0), FirstSeen: 100, PromotedAt: 100, State: store.StateDown, StateSince: 20,
-				Cause: dial.CauseTCPTimeout, LastUp: 10, Failures: 1}, r)
-			s, err := st.RelaySummaries(t.Context(), store.RelayQuery{Limit: 10})
-			if err != nil || len(s) != 1 {
-				t.Fatal(s, err)
-			}
-			if s[0].Name != "A \uFFFD relay" || s[0].Software != "strfry" || s[0].OpenMS != 12.5 || s[0].ReadMS != 30 || s[0].CheckedAt != 20 || s[0].CheckDue != 60 {
-				t.Errorf("summary %+v", s[0])
-			}
-			work, err := st.DueRelays(t.Context(), store.Due{Service: "monitor", Now: 60, Limit: 9, Owner: "a", Until: 100})
-			if err != nil || len(work) != 1 || work[0].DueAt != 60 || work[0].Attempts != 1 {
-				t.Errorf("work %v, %v", work, err)
+		"the relay's state": func(t *testing.T, f *fixture) {
+			r := f.relays(1)[0]
+			for _, step := range []struct {
+				state store.State
+				cause dial.Cause
+				since int64
+			}{
+				{store.StateUp, "", 0}, {store.StateUp, "", 0}, {store.StateDown, dial.CauseTCPRefused, 2}, {store.StateDown, dial.CauseTCPTimeout, 2},
+				{store.StateDead, dial.CauseTCPTimeout, 4}, {store.StateDegraded, dial.CauseReadAuth, 5}, {store.StateUp, "", 6},
+			} {
+				at := base + step.since*60
+				o := outcome(r.ID, at, step.state, step.cause)
+				f.must(f.SaveOutcomes(f.ctx, []store.Outcome{o}))
+				o.At += 30 // the same state later, and twice
+				o.LastUp, o.Failures = base+1, 3
+				f.must(f.SaveOutcomes(f.ctx, []store.Outcome{o}))
+				f.must(f.SaveOutcomes(f.ctx, []store.Outcome{o}))
+				want := r
+				want.State, want.StateSince, want.Cause, want.LastUp, want.Failures = step.state, at, step.cause, base+1, 3
+				got, err := f.Relay(f.ctx, r.URL)
+				f.must(err)
+				f.equal(string(step.state), want, got)
 			}
 		},
-		"outages": func(t *testing.T, st store.Store) {
-			id := addRelays(t, st, 1)[0].ID
-			outages := func(limit int) []store.Outage {
-				t.Helper()
-				list, err := st.Outages(t.Context(), id, limit)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return list
+		"rescheduled": func(t *testing.T, f *fixture) {
+			r := f.relays(1)[0]
+			lease := func(now int64) []store.RelayID {
+				return f.due(store.Due{Service: "monitor", Now: now, Limit: 9, Owner: "a", Until: base + 9999})
 			}
-			state := func(at int64, s store.State, cause dial.Cause) {
-				t.Helper()
+			f.equal("at first", []store.RelayID{r.ID}, lease(base))
+			f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(r.ID, base, store.StateUp, "")}))
+			f.equal("too early", 0, len(lease(base+59)))
+			f.equal("in time", []store.RelayID{r.ID}, lease(base+60))
+			f.equal("another service", []store.RelayID{r.ID}, f.due(store.Due{Service: "synchronizer", Now: base, Limit: 9, Owner: "a", Until: base + 9}))
+		},
+		"outages": func(t *testing.T, f *fixture) {
+			r := f.relays(2)
+			at := func(n int) int64 { return base + int64(n)*60 }
+			past := store.Outage{From: at(1), To: at(3), Cause: dial.CauseTCPRefused}
+			for i, step := range []struct {
+				state store.State
+				cause dial.Cause
+				want  []store.Outage
+			}{
+				0: {store.StateUp, "", nil},
+				1: {store.StateDown, dial.CauseTCPRefused, []store.Outage{{From: at(1), Cause: dial.CauseTCPRefused}}},
+				2: {store.StateDown, dial.CauseTCPRefused, []store.Outage{{From: at(1), Cause: dial.CauseTCPRefused}}},
+				3: {store.StateUp, "", []store.Outage{past}},
+				4: {store.StateUp, "", []store.Outage{past}},
+				5: {store.StateDegraded, dial.CauseReadAuth, []store.Outage{{From: at(5), Cause: dial.CauseReadAuth}, past}},
+				6: {store.StateDead, dial.CauseReadAuth, []store.Outage{{From: at(5), Cause: dial.CauseReadAuth}, past}},
+				7: {store.StateUp, "", []store.Outage{{From: at(5), To: at(7), Cause: dial.CauseReadAuth}, past}},
+			} {
 				for range 2 {
-					saveOutcome(t, st, store.Outcome{Relay: id, At: at, State: s, Cause: cause})
+					f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(r[0].ID, at(i), step.state, step.cause), outcome(r[1].ID, at(i), store.StateUp, "")}))
+					f.equal(fmt.Sprint("step ", i), step.want, f.outages(r[0].ID))
 				}
 			}
-			state(10, store.StateUp, "")
-			equal(t, "up", 0, len(outages(9)))
-			state(20, store.StateDegraded, dial.CauseReadAuth)
-			state(30, store.StateDown, dial.CauseTCPRefused)
-			equal(t, "lasting", []store.Outage{{From: 20, Cause: dial.CauseReadAuth}}, outages(9))
-			state(40, store.StateUp, "")
-			state(50, store.StateDown, dial.CauseNXDomain)
-			equal(t, "two", []store.Outage{{From: 50, Cause: dial.CauseNXDomain}, {From: 20, To: 40, Cause: dial.CauseReadAuth}}, outages(9))
-			equal(t, "newest", []store.Outage{{From: 50, Cause: dial.CauseNXDomain}}, outages(1))
-			equal(t, "zero limit", 0, len(outages(0)))
+			f.equal("always up", 0, len(f.outages(r[1].ID)))
 		},
-		"all or nothing": func(t *testing.T, st store.Store) {
-			relays := addRelays(t, st, 1)
-			if err := st.SaveOutcomes(cancelled(t), []store.Outcome{{Relay: relays[0].ID, At: 10, State: store.StateUp, Next: store.Next{Relay: relays[0].ID, Service: "monitor"}}}); err == nil {
-				t.Error("no error of a context that ended")
+		"newest outages first, to a limit": func(t *testing.T, f *fixture) {
+			r := f.relays(1)[0]
+			var want []store.Outage
+			for i := range int64(10) {
+				at := base + i*100
+				f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(r.ID, at, store.StateUp, ""), outcome(r.ID, at+40, store.StateDown, dial.CauseTLS), outcome(r.ID, at+50, store.StateUp, "")}))
+				want = append([]store.Outage{{From: at + 40, To: at + 50, Cause: dial.CauseTLS}}, want...)
 			}
-			r, err := st.Relay(t.Context(), urlOf(t, 0))
-			if err != nil {
-				t.Fatal(err)
+			for _, limit := range []int{0, 1, 4, 10, 100} {
+				got, err := f.Outages(f.ctx, r.ID, limit)
+				f.must(err)
+				f.equal(fmt.Sprint("limit ", limit), want[:min(limit, len(want))], got)
 			}
-			equal(t, "unchanged", relays[0], r)
+		},
+		"whole or not at all": func(t *testing.T, f *fixture) {
+			r := f.relays(2)
+			f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(r[0].ID, base, store.StateUp, ""), outcome(r[1].ID, base, store.StateUp, "")}))
+			up, err := f.Relay(f.ctx, r[0].URL)
+			f.must(err)
+			f.interrupted(func(ctx context.Context) error {
+				return f.SaveOutcomes(ctx, []store.Outcome{
+					outcome(r[0].ID, base+60, store.StateDown, dial.CauseTLS, openCheck), outcome(r[1].ID, base+60, store.StateDown, dial.CauseTLS, nip11),
+				})
+			}, func() {
+				f.equal("checks and outages", []int{0, 0, 0, 0}, []int{len(f.checks(r[0].ID)), len(f.checks(r[1].ID)), len(f.outages(r[0].ID)), len(f.outages(r[1].ID))})
+				got, err := f.Relay(f.ctx, r[0].URL)
+				f.must(err)
+				f.equal("relay", up, got)
+				f.equal("due", 2, len(f.due(store.Due{Service: "monitor", Now: base + 60, Limit: 9, Owner: "look", Until: base})))
+			})
 		},
 	})
 }

@@ -1,6 +1,9 @@
 package storetest
 
 import (
+	"cmp"
+	"math"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -9,165 +12,244 @@ import (
 	"bigbrotr/internal/core/store"
 )
 
+func (f *fixture) filter(filter nostr.Filter) store.FilterID {
+	f.t.Helper()
+	id, err := f.FilterID(f.ctx, filter)
+	f.must(err)
+	return id
+}
+
+func (f *fixture) coverage(relay store.RelayID, filter store.FilterID) []store.Coverage {
+	f.t.Helper()
+	claims, err := f.Coverage(f.ctx, relay, filter)
+	f.must(err)
+	for i, c := range claims {
+		if c.Lo > c.Hi || i > 0 && c.Lo <= claims[i-1].Hi || c.Relay != relay || c.Filter != filter {
+			f.t.Fatalf("not disjoint, ascending claims of relay %d and filter %d: %+v", relay, filter, claims)
+		}
+	}
+	return claims
+}
+
+func (f *fixture) holes(relay store.RelayID, filter store.FilterID) []store.Hole {
+	f.t.Helper()
+	holes, err := f.Holes(f.ctx, relay, filter)
+	f.must(err)
+	return holes
+}
+
 func testCoverages(t *testing.T, open opener) {
-	filterID := func(t *testing.T, st store.Store, f nostr.Filter) store.FilterID {
-		t.Helper()
-		id, err := st.FilterID(t.Context(), f)
-		if err != nil {
-			t.Fatal(err)
+	t.Run("model", func(t *testing.T) { testCoverageModel(t, newFixture(t, open)) })
+	t.Run("law", func(t *testing.T) { testCoverageLaw(t, newFixture(t, open)) })
+	cases(t, open, map[string]func(*testing.T, *fixture){
+		"filters have one number": func(t *testing.T, f *fixture) {
+			distinct := []nostr.Filter{
+				{}, {Kinds: []nostr.Kind{1}}, {Kinds: []nostr.Kind{1, 7}}, {Authors: []nostr.PubKey{author(1)}}, {IDs: []nostr.ID{nostr.ID(author(1))}},
+				{Since: ptr[int64](0)}, {Until: ptr[int64](0)}, {Until: ptr[int64](1)}, {Tags: map[string][]string{"t": {"x"}}},
+				{Tags: map[string][]string{"T": {"x"}}}, {Tags: map[string][]string{"t": {"x", "y"}}}, {Tags: map[string][]string{"t": {"\x00"}}},
+				{Tags: map[string][]string{"t": {"\xed\xa0\x80"}}}, {Kinds: []nostr.Kind{1}, Tags: map[string][]string{"t": {"x"}}},
+			}
+			seen := make(map[store.FilterID]int)
+			for i, filter := range distinct {
+				id := f.filter(filter)
+				if other, ok := seen[id]; ok || id <= 0 {
+					t.Errorf("filters %d and %d have the number %d", other, i, id)
+				}
+				seen[id] = i
+			}
+			for i, filter := range distinct {
+				if seen[f.filter(filter)] != i {
+					t.Errorf("filter %d has another number the second time", i)
+				}
+			}
+			f.equal("order and repetition", f.filter(nostr.Filter{Kinds: []nostr.Kind{1, 7}}), f.filter(nostr.Filter{Kinds: []nostr.Kind{7, 1, 7}}))
+			f.equal("empty lists", f.filter(nostr.Filter{}), f.filter(nostr.Filter{Kinds: []nostr.Kind{}, Tags: map[string][]string{"t": {}}}))
+		},
+		"nothing is known at first": func(t *testing.T, f *fixture) {
+			r := f.relays(1)[0]
+			filter := f.filter(nostr.Filter{})
+			f.equal("claims", 0, len(f.coverage(r.ID, filter)))
+			f.equal("holes", 0, len(f.holes(r.ID, filter)))
+		},
+		"claims of relays and filters are apart": func(t *testing.T, f *fixture) {
+			r := f.relays(2)
+			one, two := f.filter(nostr.Filter{}), f.filter(nostr.Filter{Kinds: []nostr.Kind{1}})
+			claim := func(relay store.RelayID, filter store.FilterID, lo, hi int64) store.Coverage {
+				return store.Coverage{Relay: relay, Filter: filter, Interval: store.Interval{Lo: lo, Hi: hi}, Level: store.LevelWalked, AsOf: base, Method: "walk", N: 7}
+			}
+			claims := []store.Coverage{claim(r[0].ID, one, 10, 20), claim(r[0].ID, two, 15, 30), claim(r[1].ID, one, 18, 19)}
+			f.save(store.Batch{Relay: r[0].ID, Claims: claims})
+			for _, c := range claims {
+				f.equal("claims", []store.Coverage{c}, f.coverage(c.Relay, c.Filter))
+			}
+			f.equal("no claim", 0, len(f.coverage(r[1].ID, two)))
+		},
+		"holes": testHoles,
+		"calibration": func(t *testing.T, f *fixture) {
+			r := f.relays(2)
+			look := func(id store.RelayID) store.Calibration {
+				c, err := f.Calibration(f.ctx, id)
+				f.must(err)
+				return c
+			}
+			f.equal("at first", store.Calibration{Relay: r[0].ID}, look(r[0].ID))
+			for _, c := range []store.Calibration{
+				{Relay: r[0].ID, At: base, Limit: 500, LargestPage: 499, Order: store.OrderNewest, PostFiltering: true, ExclusiveUntil: true, IgnoresUntil: true, Counts: true, OpenRefused: true},
+				{Relay: r[0].ID, At: base - 1, Order: store.OrderUnsorted, Counts: true},
+				{Relay: r[0].ID},
+			} {
+				f.must(f.SaveCalibration(f.ctx, c))
+				f.must(f.SaveCalibration(f.ctx, c))
+				f.equal("saved", c, look(r[0].ID))
+			}
+			f.equal("another relay", store.Calibration{Relay: r[1].ID}, look(r[1].ID))
+		},
+	})
+}
+
+func testHoles(t *testing.T, f *fixture) {
+	r := f.relays(2)
+	filter, other := f.filter(nostr.Filter{}), f.filter(nostr.Filter{Kinds: []nostr.Kind{1}})
+	hole := func(lo, hi int64, kind nostr.Kind) store.Hole {
+		return store.Hole{
+			Relay: r[0].ID, Filter: filter, Interval: store.Interval{Lo: lo, Hi: hi}, Kind: kind,
+			Reason: store.HoleOverflow, Count: 5, SeenAt: base, NextTry: base + 100,
 		}
-		return id
 	}
-	coverage := func(t testing.TB, st store.Store, relay store.RelayID, filter store.FilterID) []store.Coverage {
+	any := hole(10, 20, store.AnyKind)
+	any.Reason, any.Count = store.HolePolicy, -1
+	elsewhere := []store.Hole{hole(12, 12, 1), hole(12, 12, 1)}
+	elsewhere[0].Relay, elsewhere[1].Filter = r[1].ID, other
+	same := func(name string, want ...store.Hole) {
 		t.Helper()
-		c, err := st.Coverage(t.Context(), relay, filter)
-		if err != nil {
-			t.Fatal(err)
+		got := f.holes(r[0].ID, filter)
+		order := func(a, b store.Hole) int {
+			return cmp.Or(cmp.Compare(a.Lo, b.Lo), cmp.Compare(a.Hi, b.Hi), cmp.Compare(a.Kind, b.Kind))
 		}
-		return c
+		if !slices.IsSortedFunc(got, func(a, b store.Hole) int { return cmp.Compare(a.Lo, b.Lo) }) {
+			t.Errorf("%s: not by ascending time: %+v", name, got)
+		}
+		slices.SortFunc(got, order)
+		slices.SortFunc(want, order)
+		f.equal(name, want, got)
 	}
-	holes := func(t *testing.T, st store.Store, relay store.RelayID, filter store.FilterID) []store.Hole {
+	save := func(b store.Batch) {
 		t.Helper()
-		h, err := st.Holes(t.Context(), relay, filter)
-		if err != nil {
-			t.Fatal(err)
+		b.Relay, b.Filter, b.SeenAt = r[0].ID, filter, base
+		f.save(b)
+		f.save(b) // twice equals once
+	}
+
+	end := hole(math.MaxInt64, math.MaxInt64, 1)
+	save(store.Batch{Holes: append([]store.Hole{end, hole(30, 30, 1), hole(5, 5, 1), any, hole(10, 20, 1)}, elsewhere...)})
+	same("opened", hole(5, 5, 1), any, hole(10, 20, 1), hole(30, 30, 1), end)
+
+	again := hole(10, 20, 1)
+	again.Reason, again.Count, again.SeenAt, again.NextTry = store.HoleAuth, 2, base+50, base+500
+	save(store.Batch{Holes: []store.Hole{again}})
+	same("replaced, where place and kind are the same", hole(5, 5, 1), any, again, hole(30, 30, 1), end)
+
+	save(store.Batch{Healed: []store.Interval{{Lo: 6, Hi: 15}, {Lo: 15, Hi: 25}}})
+	same("none lies inside", hole(5, 5, 1), any, again, hole(30, 30, 1), end)
+
+	fresh := hole(12, 12, 7)
+	save(store.Batch{Healed: []store.Interval{{Lo: 10, Hi: 20}, {Lo: 30, Hi: 31}}, Holes: []store.Hole{fresh}})
+	same("healed, and one found there", hole(5, 5, 1), fresh, end)
+
+	save(store.Batch{Healed: []store.Interval{{Lo: 0, Hi: math.MaxInt64}}})
+	same("all healed")
+	for _, h := range elsewhere {
+		f.equal("of another relay or filter", []store.Hole{h}, f.holes(h.Relay, h.Filter))
+	}
+}
+
+// interval draws a short or a very long interval.
+func interval(t *rapid.T, span int64) store.Interval {
+	lo := rapid.Int64Range(0, span).Draw(t, "lo")
+	return store.Interval{Lo: lo, Hi: min(span, lo+rapid.Int64Range(0, span/2).Draw(t, "length"))}
+}
+
+var levels = []store.Level{store.LevelWalked, store.LevelAsserted, store.LevelCounted, store.LevelFingerprint}
+
+// testCoverageModel compares with a list of seconds: where claims overlap the
+// newer one counts, of two of the same time the one of the higher level. The
+// times are whole weeks, so that no two of different times become one.
+func testCoverageModel(t *testing.T, f *fixture) {
+	relay := f.relays(1)[0].ID
+	run := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		f := f.in(rt)
+		run++
+		filter := f.filter(nostr.Filter{Kinds: []nostr.Kind{nostr.Kind(run)}})
+		const span = 40
+		type second struct {
+			level store.Level
+			asOf  int64
 		}
-		return h
-	}
-	claim := func(lo, hi int64) store.Coverage {
-		return store.Coverage{Relay: 1, Filter: 1, Interval: store.Interval{Lo: lo, Hi: hi}, Level: store.LevelWalked, AsOf: 1000, Method: "walk", N: 10}
-	}
-	run(t, open, map[string]func(*testing.T, store.Store){
-		"filters": func(t *testing.T, st store.Store) {
-			since, limit := int64(5), 7
-			all := filterID(t, st, nostr.Filter{})
-			kinds := filterID(t, st, nostr.Filter{Kinds: []nostr.Kind{1, 7}})
-			tagged := filterID(t, st, nostr.Filter{Tags: map[string][]string{"t": {"b", "a"}}})
-			equal(t, "distinct", true, all > 0 && kinds > 0 && tagged > 0 && all != kinds && kinds != tagged && all != tagged)
-			equal(t, "again", all, filterID(t, st, nostr.Filter{Limit: &limit}))
-			equal(t, "in another order", kinds, filterID(t, st, nostr.Filter{Kinds: []nostr.Kind{7, 1, 7}}))
-			equal(t, "tags in another order", tagged, filterID(t, st, nostr.Filter{Tags: map[string][]string{"t": {"a", "b"}}}))
-			equal(t, "bounds count", true, all != filterID(t, st, nostr.Filter{Since: &since}))
-		},
-		"absent": func(t *testing.T, st store.Store) {
-			equal(t, "coverage", 0, len(coverage(t, st, 1, 1)))
-			equal(t, "holes", 0, len(holes(t, st, 1, 1)))
-			c, err := st.Calibration(t.Context(), 9)
-			if err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "calibration", store.Calibration{Relay: 9}, c)
-		},
-		"claims of a walk become one": func(t *testing.T, st store.Store) {
-			for _, c := range []store.Coverage{claim(90, 99), claim(80, 89), claim(60, 69)} {
-				for range 2 {
-					save(t, st, store.Batch{Relay: 1, SeenAt: 1000, Claims: []store.Coverage{c}})
+		var model [span + 1]second
+		for range rapid.IntRange(1, 5).Draw(rt, "batches") {
+			b := store.Batch{Relay: relay, SeenAt: base}
+			for range rapid.IntRange(1, 4).Draw(rt, "claims") {
+				c := store.Coverage{
+					Relay: relay, Filter: filter, Interval: interval(rt, span), Method: "walk", N: 10,
+					Level: rapid.SampledFrom(levels).Draw(rt, "level"),
+					AsOf:  base + 7*86400*rapid.Int64Range(0, 3).Draw(rt, "week"),
 				}
-			}
-			other := claim(0, 5)
-			other.Filter = 2
-			save(t, st, store.Batch{Relay: 1, SeenAt: 1000, Claims: []store.Coverage{other}})
-			want := []store.Coverage{claim(60, 69), claim(80, 99)}
-			want[1].N = 20
-			equal(t, "claims", want, coverage(t, st, 1, 1))
-			equal(t, "another filter", []store.Coverage{other}, coverage(t, st, 1, 2))
-			all, _, err := st.RelayCoverage(t.Context(), 1)
-			if err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "all filters", append(want, other), all)
-		},
-		"as the algebra says": func(t *testing.T, st store.Store) {
-			relay := store.RelayID(0)
-			rapid.Check(t, func(t *rapid.T) {
-				relay++ // a fresh map each time
-				var want []store.Coverage
-				for range rapid.IntRange(1, 8).Draw(t, "batches") {
-					var claims []store.Coverage
-					for range rapid.IntRange(1, 3).Draw(t, "claims") {
-						lo := rapid.Int64Range(0, 50).Draw(t, "lo")
-						c := claim(lo, lo+rapid.Int64Range(0, 20).Draw(t, "length"))
-						c.Relay = relay
-						c.AsOf = rapid.Int64Range(0, 5).Draw(t, "half days") * 43200
-						c.Level = store.Level(rapid.IntRange(1, 2).Draw(t, "level"))
-						claims = append(claims, c)
-						want = store.MergeCoverage(want, c)
-					}
-					if _, err := st.SaveBatch(t.Context(), store.Batch{Relay: relay, SeenAt: 1, Claims: claims}); err != nil {
-						t.Fatal(err)
+				b.Claims = append(b.Claims, c)
+				for s := c.Lo; s <= c.Hi; s++ {
+					if m := &model[s]; c.AsOf > m.asOf || c.AsOf == m.asOf && c.Level > m.level {
+						*m = second{c.Level, c.AsOf}
 					}
 				}
-				got, err := st.Coverage(t.Context(), relay, 1)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(got) != len(want) {
-					t.Fatalf("got %v, want %v", got, want)
-				}
-				for i := range got {
-					if got[i] != want[i] {
-						t.Fatalf("got %v, want %v", got, want)
-					}
-				}
-			})
-		},
-		"the whole of time": func(t *testing.T, st store.Store) {
-			c := claim(0, 1<<63-1)
-			save(t, st, store.Batch{Relay: 1, Claims: []store.Coverage{c}})
-			d := claim(10, 20)
-			d.AsOf, d.Level = 200000, store.LevelCounted
-			save(t, st, store.Batch{Relay: 1, Claims: []store.Coverage{d}})
-			got := coverage(t, st, 1, 1)
-			equal(t, "parts", 3, len(got))
-			equal(t, "end", int64(1<<63-1), got[2].Hi)
-			levels := totals(t, st).Levels
-			if len(levels) != 2 || levels[0].Seconds < 1e18 || levels[1] != (store.LevelTotal{Level: store.LevelCounted, Relays: 1, Seconds: 11}) {
-				t.Errorf("levels %v", levels)
 			}
-		},
-		"holes replaced and healed": func(t *testing.T, st store.Store) {
-			hole := func(lo, hi int64, kind nostr.Kind, reason store.HoleReason, n int64) store.Hole {
-				return store.Hole{Relay: 1, Filter: 1, Interval: store.Interval{Lo: lo, Hi: hi}, Kind: kind, Reason: reason, Count: n, SeenAt: 5, NextTry: 9}
+			f.save(b)
+			if rapid.Bool().Draw(rt, "twice") {
+				before := f.coverage(relay, filter)
+				f.save(store.Batch{Relay: relay, Claims: b.Claims[len(b.Claims)-1:]})
+				f.equal("twice", before, f.coverage(relay, filter))
 			}
-			save(t, st, store.Batch{Relay: 1, Holes: []store.Hole{hole(50, 50, 7, store.HoleOverflow, 3), hole(50, 50, store.AnyKind, store.HoleAuth, -1), hole(10, 20, store.AnyKind, store.HolePolicy, -1)}})
-			save(t, st, store.Batch{Relay: 1, Holes: []store.Hole{hole(50, 50, 7, store.HoleOverflow, 8)}})
-			equal(t, "by time", []store.Hole{hole(10, 20, -1, store.HolePolicy, -1), hole(50, 50, -1, store.HoleAuth, -1), hole(50, 50, 7, store.HoleOverflow, 8)}, holes(t, st, 1, 1))
-			// Another filter and a place that only overlaps heal nothing.
-			save(t, st, store.Batch{Relay: 1, Filter: 2, Healed: []store.Interval{{Lo: 0, Hi: 99}}})
-			save(t, st, store.Batch{Relay: 1, Filter: 1, Healed: []store.Interval{{Lo: 11, Hi: 49}}})
-			equal(t, "none healed", 3, len(holes(t, st, 1, 1)))
-			// A hole of the batch that heals is newer.
-			again := hole(50, 50, 7, store.HoleOverflow, 2)
-			for range 2 {
-				save(t, st, store.Batch{Relay: 1, Filter: 1, Healed: []store.Interval{{Lo: 10, Hi: 50}}, Holes: []store.Hole{again}})
-			}
-			equal(t, "healed", []store.Hole{again}, holes(t, st, 1, 1))
-			sum := totals(t, st)
-			equal(t, "total", [2]int64{1, 2}, [2]int64{sum.Holes, sum.HoleEvents})
-		},
-		"calibration": func(t *testing.T, st store.Store) {
-			c := store.Calibration{Relay: 1, At: 5, Limit: 500, LargestPage: 499, Order: store.OrderOldest, PostFiltering: true, ExclusiveUntil: true, IgnoresUntil: true, Counts: true, OpenRefused: true}
-			for _, c := range []store.Calibration{{Relay: 1, At: 1, Limit: 7}, c, {Relay: 2, At: 9}} {
-				if err := st.SaveCalibration(t.Context(), c); err != nil {
-					t.Fatal(err)
+			var got [span + 1]second
+			for _, c := range f.coverage(relay, filter) {
+				if c.Hi > span {
+					rt.Fatalf("a claim grew to %d", c.Hi)
+				}
+				for s := c.Lo; s <= c.Hi; s++ {
+					got[s] = second{c.Level, c.AsOf}
 				}
 			}
-			got, err := st.Calibration(t.Context(), 1)
-			if err != nil {
-				t.Fatal(err)
+			if got != model {
+				rt.Fatalf("after %+v\n got %v\nwant %v", b.Claims, got, model)
 			}
-			equal(t, "replaced", c, got)
-		},
-		"claims come with their events or not at all": func(t *testing.T, st store.Store) {
-			batch := store.Batch{Relay: 1, SeenAt: 5, Events: []nostr.Event{event(t, alice, 10, 1, "a")}, Claims: []store.Coverage{claim(0, 10)},
-				Holes: []store.Hole{{Relay: 1, Filter: 1, Reason: store.HoleAuth}}, Rejected: []store.Rejected{{Reason: "id", Raw: []byte("x")}}}
-			if _, err := st.SaveBatch(cancelled(t), batch); err == nil {
-				t.Error("no error of a context that ended")
+		}
+	})
+}
+
+// testCoverageLaw compares with store.MergeCoverage over all claims, also near
+// the ends of time.
+func testCoverageLaw(t *testing.T, f *fixture) {
+	relay := f.relays(1)[0].ID
+	run := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		f := f.in(rt)
+		run++
+		filter := f.filter(nostr.Filter{Kinds: []nostr.Kind{nostr.Kind(run)}})
+		edges := []int64{0, 1, 2, base, base + 1, base + 2, base + 3, base + 10, base + 11, base + 12, base + 13, math.MaxInt64 - 1, math.MaxInt64}
+		var b store.Batch
+		var want []store.Coverage
+		for range rapid.IntRange(1, 12).Draw(rt, "claims") {
+			lo, hi := rapid.SampledFrom(edges).Draw(rt, "lo"), rapid.SampledFrom(edges).Draw(rt, "hi")
+			c := store.Coverage{
+				Relay: relay, Filter: filter, Interval: store.Interval{Lo: lo, Hi: hi}, N: rapid.Int64Range(0, 1000).Draw(rt, "n"),
+				Level:  rapid.SampledFrom(levels).Draw(rt, "level"),
+				Method: rapid.SampledFrom([]string{"walk", "count"}).Draw(rt, "method"),
+				AsOf:   base + 30000*rapid.Int64Range(0, 9).Draw(rt, "time"),
 			}
-			equal(t, "coverage", 0, len(coverage(t, st, 1, 1)))
-			equal(t, "holes", 0, len(holes(t, st, 1, 1)))
-			equal(t, "events", 0, len(archived(t, st)))
-			equal(t, "rejected", 0, totals(t, st).Rejected)
-		},
+			b.Claims = append(b.Claims, c)
+			want = store.MergeCoverage(want, c)
+		}
+		at := rapid.IntRange(0, len(b.Claims)).Draw(rt, "cut")
+		f.save(store.Batch{Relay: relay, Claims: b.Claims[:at]})
+		f.save(store.Batch{Relay: relay, Claims: b.Claims[at:]})
+		f.equal("coverage", want, f.coverage(relay, filter))
 	})
 }

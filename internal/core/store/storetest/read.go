@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,21 +17,20 @@ import (
 
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/hints"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 )
 
 // pages reads every page of a query.
-func pages(ctx context.Context, t rapid.TB, st store.EventReader, q store.EventQuery) []nostr.Event {
-	t.Helper()
+func (f *fixture) pages(q store.EventQuery) []nostr.Event {
+	f.t.Helper()
 	var events []nostr.Event
-	for {
-		page, next, err := st.Events(ctx, q)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for n := 0; ; n++ {
+		page, next, err := f.Events(f.ctx, q)
+		f.must(err)
 		if len(page) > q.Limit {
-			t.Fatalf("%d events, limit %d", len(page), q.Limit)
+			f.t.Fatalf("a page of %d has %d events", q.Limit, len(page))
 		}
 		for _, s := range page {
 			events = append(events, s.Event)
@@ -37,227 +38,511 @@ func pages(ctx context.Context, t rapid.TB, st store.EventReader, q store.EventQ
 		if next == "" {
 			return events
 		}
-		if len(page) == 0 {
-			t.Fatal("an empty page with a cursor")
+		if n > 10_000 || next == q.After {
+			f.t.Fatalf("the pages never end: cursor %q after %d events", next, len(events))
 		}
 		q.After = next
 	}
 }
 
-// answer is what a query should give, by the words of the contract.
-func answer(events []nostr.Event, f nostr.Filter) []nostr.Event {
-	var want []nostr.Event
+// newest reads everything that matches, without the rules for strangers.
+func (f *fixture) newest(filter nostr.Filter) []nostr.Event {
+	f.t.Helper()
+	return f.pages(store.EventQuery{Filter: filter, Limit: 1000})
+}
+
+func newestFirst(a, b nostr.Event) int {
+	return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), bytes.Compare(a.ID[:], b.ID[:]))
+}
+
+// answers is the naive reader: what a query finds among events.
+func answers(events []nostr.Event, q store.EventQuery) []nostr.Event {
+	var found []nostr.Event
 	for _, e := range events {
-		if f.Matches(&e) {
-			want = append(want, e)
+		if q.Filter.Matches(&e) && (!q.Public || public(events, e, q.Now)) {
+			found = append(found, e)
 		}
 	}
-	slices.SortFunc(want, func(a, b nostr.Event) int {
-		return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), bytes.Compare(a.ID[:], b.ID[:]))
-	})
-	return want
+	slices.SortFunc(found, newestFirst)
+	return found
+}
+
+// public tells whether strangers are served an event.
+func public(events []nostr.Event, e nostr.Event, now int64) bool {
+	switch e.Kind {
+	case 4, 13, 14, 15, 1059, 21059:
+		return false
+	}
+	if e.Kind.IsEphemeral() {
+		return false
+	}
+	value := func(name string) string {
+		for _, t := range e.Tags {
+			if len(t) > 1 && t[0] == name {
+				return t[1]
+			}
+		}
+		return ""
+	}
+	if at, err := strconv.ParseInt(value("expiration"), 10, 64); err == nil && at <= now {
+		return false
+	}
+	address := fmt.Sprintf("%d:%s:%s", e.Kind, e.PubKey, value("d"))
+	for _, request := range events {
+		if request.Kind != 5 || request.PubKey != e.PubKey || e.Kind == 5 {
+			continue
+		}
+		for _, t := range request.Tags {
+			if len(t) < 2 {
+				continue
+			}
+			if t[0] == "e" && t[1] == e.ID.String() ||
+				t[0] == "a" && t[1] == address && e.Kind.IsAddressable() && e.CreatedAt <= request.CreatedAt {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+const (
+	corpusAuthors = 8
+	corpusSpan    = 40 // seconds, so that many events share one
+)
+
+var (
+	corpusKinds = []nostr.Kind{0, 1, 1, 1, 3, 4, 7, 13, 14, 15, 1059, 10002, 20001, 21059, 30023, 30023, 39999, 70000}
+	tagNames    = []string{"e", "p", "t", "E", "d", "a"}
+	tagValues   = []string{
+		"x", "y", "X", "", "x ", `"x"`, "\u2028", "é", "e\u0301", "\x00", "\xed\xa0\x80", strings.Repeat("long", 1000), "0", "[]", "x:y", "😀",
+	}
+)
+
+// corpus generates events that share authors, seconds, kinds and tags, with
+// requests to delete some.
+func corpus(n int) []nostr.Event {
+	rnd := rand.New(rand.NewPCG(7, 7))
+	var events []nostr.Event
+	for i := range n {
+		by := rnd.IntN(corpusAuthors)
+		at := base + rnd.Int64N(corpusSpan)
+		kind := corpusKinds[rnd.IntN(len(corpusKinds))]
+		var tags []nostr.Tag
+		for range rnd.IntN(4) {
+			tag := nostr.Tag{tagNames[rnd.IntN(len(tagNames))], tagValues[rnd.IntN(len(tagValues))]}
+			if rnd.IntN(3) == 0 {
+				tag = append(tag, tagValues[rnd.IntN(len(tagValues))]) // a second value is not found
+			}
+			tags = append(tags, tag)
+		}
+		switch rnd.IntN(12) {
+		case 0:
+			tags = append(tags, nostr.Tag{"expiration", strconv.FormatInt(base+rnd.Int64N(corpusSpan), 10)})
+		case 1:
+			tags = append(tags, nostr.Tag{"expiration", "soon"})
+		case 2:
+			tags = append(tags, nostr.Tag{"expiration"}, nostr.Tag{"t"}, nostr.Tag{}, nostr.Tag{"title", "x"})
+		}
+		if kind.IsAddressable() && rnd.IntN(4) > 0 {
+			tags = append([]nostr.Tag{{"d", tagValues[rnd.IntN(4)]}}, tags...)
+		}
+		events = append(events, event(by, kind, at, fmt.Sprint(i), tags...))
+	}
+	for i := range n / 8 {
+		by := rnd.IntN(corpusAuthors)
+		var tags []nostr.Tag
+		for range 1 + rnd.IntN(4) {
+			target := events[rnd.IntN(len(events))]
+			for tries := 0; target.PubKey != author(by) && tries < 20 && rnd.IntN(4) > 0; tries++ {
+				target = events[rnd.IntN(len(events))] // mostly one's own
+			}
+			if target.Kind.IsAddressable() && rnd.IntN(4) > 0 {
+				d := ""
+				for _, t := range slices.Backward(target.Tags) {
+					if len(t) > 1 && t[0] == "d" {
+						d = t[1]
+					}
+				}
+				tags = append(tags, nostr.Tag{"a", fmt.Sprintf("%d:%s:%s", target.Kind, target.PubKey, d)})
+			} else {
+				tags = append(tags, nostr.Tag{"e", target.ID.String()})
+			}
+		}
+		events = append(events, event(by, 5, base+rnd.Int64N(corpusSpan), fmt.Sprint("forget ", i), tags...))
+	}
+	rnd.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
+	return events
+}
+
+// drawFilter draws a filter of any shape that finds something often enough.
+func drawFilter(t *rapid.T, events []nostr.Event) nostr.Filter {
+	var f nostr.Filter
+	some := func(name string, odds int) bool { return rapid.IntRange(0, odds).Draw(t, name+"?") == 0 }
+	if some("ids", 4) {
+		for range rapid.IntRange(1, 40).Draw(t, "number of ids") {
+			f.IDs = append(f.IDs, rapid.SampledFrom(events).Draw(t, "event").ID)
+		}
+		f.IDs = append(f.IDs, nostr.ID{1})
+	}
+	if some("authors", 2) {
+		f.Authors = append(f.Authors, author(rapid.IntRange(0, corpusAuthors).Draw(t, "author"))) // one is unknown
+		if some("another author", 1) {
+			f.Authors = append(f.Authors, author(rapid.IntRange(0, corpusAuthors).Draw(t, "author")))
+		}
+	}
+	if some("kinds", 2) {
+		f.Kinds = rapid.SliceOfN(rapid.SampledFrom(append([]nostr.Kind{2, 5, 5}, corpusKinds...)), 0, 4).Draw(t, "kinds")
+	}
+	for range max(0, rapid.IntRange(-2, 2).Draw(t, "number of tags")) {
+		if f.Tags == nil {
+			f.Tags = make(map[string][]string)
+		}
+		f.Tags[rapid.SampledFrom(tagNames).Draw(t, "tag")] = rapid.SliceOfN(rapid.SampledFrom(tagValues), 0, 5).Draw(t, "values")
+	}
+	if some("since", 3) {
+		f.Since = ptr(base + rapid.Int64Range(-1, corpusSpan).Draw(t, "since"))
+	}
+	if some("until", 3) {
+		f.Until = ptr(base + rapid.Int64Range(-1, corpusSpan).Draw(t, "until"))
+	}
+	return f
 }
 
 func testReads(t *testing.T, open opener) {
-	run(t, open, map[string]func(*testing.T, store.Store){
-		"events by any filter": func(t *testing.T, st store.Store) {
-			// Few values of everything, so that filters hit, and seconds with
-			// many events.
-			r := rapid.Custom(func(t *rapid.T) nostr.Event {
-				var tags []nostr.Tag
-				for range rapid.IntRange(0, 3).Draw(t, "tags") {
-					tags = append(tags, nostr.Tag{rapid.SampledFrom([]string{"t", "p", "T", "tt"}).Draw(t, "name"), strconv.Itoa(rapid.IntRange(0, 3).Draw(t, "value"))})
-				}
-				return unsigned(author(rapid.IntRange(0, 4).Draw(t, "author")), rapid.Int64Range(0, 40).Draw(t, "at"),
-					rapid.SampledFrom([]nostr.Kind{0, 1, 7, 5, 30023}).Draw(t, "kind"), strconv.Itoa(rapid.IntRange(0, 1<<30).Draw(t, "content")), tags...)
-			})
-			var events []nostr.Event
-			seen := make(map[nostr.ID]bool)
-			rapid.Check(t, func(t *rapid.T) {
-				var batch store.Batch
-				for range rapid.IntRange(0, 15).Draw(t, "events") {
-					if e := r.Draw(t, "event"); !seen[e.ID] {
-						seen[e.ID] = true
-						events = append(events, e)
-						batch.Events = append(batch.Events, e)
-					}
-				}
-				if _, err := st.SaveBatch(t.Context(), batch); err != nil {
-					t.Fatal(err)
-				}
-				var f nostr.Filter
-				flip := func(name string) bool { return rapid.IntRange(0, 2).Draw(t, name) == 0 }
-				if flip("authors") {
-					for range rapid.IntRange(1, 3).Draw(t, "n") {
-						f.Authors = append(f.Authors, author(rapid.IntRange(0, 5).Draw(t, "author")))
-					}
-				}
-				if flip("kinds") {
-					f.Kinds = rapid.SliceOfN(rapid.SampledFrom([]nostr.Kind{0, 1, 7, 5, 30023, 9}), 1, 4).Draw(t, "kinds")
-				}
-				if flip("tags") {
-					f.Tags = map[string][]string{"t": rapid.SliceOfN(rapid.SampledFrom([]string{"0", "1", "2", "9"}), 1, 3).Draw(t, "t")}
-					if flip("more tags") {
-						f.Tags["p"] = []string{"1"}
-					}
-				}
-				if flip("ids") && len(events) > 0 {
-					for range 3 {
-						f.IDs = append(f.IDs, events[rapid.IntRange(0, len(events)-1).Draw(t, "id")].ID)
-					}
-				}
-				if flip("since") {
-					since := rapid.Int64Range(0, 40).Draw(t, "since")
-					f.Since = &since
-				}
-				if flip("until") {
-					until := rapid.Int64Range(0, 40).Draw(t, "until")
-					f.Until = &until
-				}
-				limit := rapid.SampledFrom([]int{1, 2, 7, 50, 1000}).Draw(t, "limit")
-				want, got := answer(events, f), pages(t.Context(), t, st, store.EventQuery{Filter: f, Limit: limit})
-				if !slices.Equal(ids(want), ids(got)) {
-					t.Fatalf("%s: got %v, want %v", f.AppendJSON(nil), ids(got), ids(want))
-				}
-			})
+	t.Run("events", func(t *testing.T) { testEvents(t, newFixture(t, open)) })
+	cases(t, open, map[string]func(*testing.T, *fixture){
+		"deleted by their authors": testDeleted,
+		"unknown things": func(t *testing.T, f *fixture) {
+			if r, err := f.EventRelays(f.ctx, nostr.ID{1}); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("EventRelays = %v, %v, want %v", r, err, store.ErrNotFound)
+			}
+			f.equal("events", 0, len(f.newest(nostr.Filter{})))
+			claims, holes, err := f.RelayCoverage(f.ctx, 77)
+			f.must(err)
+			f.equal("claims and holes", []int{0, 0}, []int{len(claims), len(holes)})
+			summaries, err := f.RelaySummaries(f.ctx, store.RelayQuery{Limit: 10})
+			f.must(err)
+			f.equal("summaries", 0, len(summaries))
+			totals := f.totals()
+			totals.Bytes = 0
+			f.equal("totals", store.Totals{}, totals)
+			kinds, err := f.Kinds(f.ctx, 10)
+			f.must(err)
+			days, err := f.Days(f.ctx, 0, 1<<40)
+			f.must(err)
+			f.equal("kinds and days", []int{0, 0}, []int{len(kinds), len(days)})
 		},
-		"a second with more events than a page": func(t *testing.T, st store.Store) {
-			var events []nostr.Event
-			for i := range 1300 {
-				events = append(events, unsigned(author(i), 1000, 1, ""))
-			}
-			events = append(events, unsigned(author(1), 999, 1, ""), unsigned(author(1), 1001, 1, ""))
-			save(t, st, store.Batch{Events: events})
-			equal(t, "pages", ids(answer(events, nostr.Filter{})), ids(pages(t.Context(), t, st, store.EventQuery{Limit: 300})))
-		},
-		"large events make short pages": func(t *testing.T, st store.Store) {
-			var events []nostr.Event
-			for i := range 40 {
-				events = append(events, unsigned(author(i), int64(1000+i/3), 1, strings.Repeat("x", 1<<20)))
-			}
-			save(t, st, store.Batch{Events: events})
-			equal(t, "pages", ids(answer(events, nostr.Filter{})), ids(pages(t.Context(), t, st, store.EventQuery{Limit: 1000})))
-			page, _, err := st.Events(t.Context(), store.EventQuery{Limit: 1000})
-			if err != nil || len(page) > 30 {
-				t.Errorf("a page of %d MiB, %v", len(page), err)
-			}
-		},
-		"bad questions": func(t *testing.T, st store.Store) {
-			for _, c := range []store.Cursor{"x", "1.", "1.zz", ".", "1700000000"} {
-				if _, _, err := st.Events(t.Context(), store.EventQuery{Limit: 1, After: c}); !errors.Is(err, store.ErrCursor) {
-					t.Errorf("cursor %q: got %v, want ErrCursor", c, err)
-				}
-			}
-			if _, _, err := st.Events(t.Context(), store.EventQuery{Limit: 1, Filter: nostr.Filter{Search: "x"}}); !errors.Is(err, errors.ErrUnsupported) {
-				t.Errorf("search: got %v, want ErrUnsupported", err)
-			}
-			if _, err := st.EventRelays(t.Context(), nostr.ID{1}); !errors.Is(err, store.ErrNotFound) {
-				t.Errorf("got %v, want ErrNotFound", err)
-			}
-		},
-		"what strangers see": func(t *testing.T, st store.Store) {
-			address := func(kind nostr.Kind, by nostr.SecretKey, d string) nostr.Tag {
-				return nostr.Tag{"a", fmt.Sprintf("%d:%s:%s", kind, by.PubKey(), d)}
-			}
-			e := func(ev nostr.Event) nostr.Tag { return nostr.Tag{"e", ev.ID.String()} }
-			mine, others := event(t, alice, 100, 1, "deleted by its author"), event(t, alice, 100, 1, "deleted by somebody else")
-			old, fresh := event(t, alice, 100, 30023, "old", nostr.Tag{"d", "x"}), event(t, alice, 300, 30023, "new", nostr.Tag{"d", "x"})
-			other := event(t, alice, 100, 30023, "another address", nostr.Tag{"d", "y"})
-			profile := event(t, alice, 100, 0, "{}")
-			past, future := event(t, alice, 100, 1, "", nostr.Tag{"expiration", "999"}), event(t, alice, 100, 1, "", nostr.Tag{"expiration", "1001"})
-			odd := event(t, alice, 100, 1, "", nostr.Tag{"expiration", "soon"})
-			early := event(t, alice, 50, 5, "before what it deletes", e(mine))
-			deletions := []nostr.Event{
-				early, event(t, alice, 200, 5, "", address(30023, alice, "x"), address(0, alice, "")),
-				event(t, bob, 200, 5, "not theirs", e(others), address(30023, alice, "y")),
-			}
-			undo := event(t, alice, 210, 5, "a deletion cannot be deleted", e(deletions[0]))
-			var hidden []nostr.Event
-			for _, kind := range []nostr.Kind{4, 13, 14, 15, 1059} {
-				hidden = append(hidden, event(t, carol, 100, kind, ""))
-			}
-			hidden = append(hidden, mine, old, profile, past)
-			visible := slices.Concat([]nostr.Event{others, fresh, other, future, odd, undo}, deletions)
-			all := slices.Concat(hidden, visible)
-			save(t, st, store.Batch{Events: all})
-			for _, f := range []nostr.Filter{
-				{}, {Authors: []nostr.PubKey{alice.PubKey(), carol.PubKey()}}, {Kinds: []nostr.Kind{1, 4, 1059, 30023}}, {Kinds: []nostr.Kind{4}},
-				{IDs: []nostr.ID{mine.ID, others.ID, old.ID, fresh.ID, hidden[0].ID}}, {Tags: map[string][]string{"d": {"x", "y"}}},
+		"relay summaries": testSummaries,
+		"relay pages": func(t *testing.T, f *fixture) {
+			urls := []relay.URL{url(4), onion(), url(2), url(9), url(1), url(7)}
+			relays, err := f.AddRelays(f.ctx, urls, base)
+			f.must(err)
+			f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(relays[0].ID, base, store.StateUp, ""), outcome(relays[1].ID, base, store.StateUp, ""), outcome(relays[2].ID, base, store.StateDown, dial.CauseTLS)}))
+			slices.SortFunc(urls, func(a, b relay.URL) int { return cmp.Compare(a.String(), b.String()) })
+			for _, tt := range []struct {
+				name  string
+				query store.RelayQuery
+				want  []relay.URL
+			}{
+				{"all", store.RelayQuery{Limit: 1000}, urls},
+				{"pages of two", store.RelayQuery{Limit: 2}, urls},
+				{"network", store.RelayQuery{Limit: 2, Network: relay.Tor}, []relay.URL{onion()}},
+				{"state", store.RelayQuery{Limit: 1, State: store.StateUp}, []relay.URL{onion(), url(4)}},
+				{"network and state", store.RelayQuery{Limit: 3, Network: relay.Clearnet, State: store.StateNew}, []relay.URL{url(1), url(7), url(9)}},
+				{"none", store.RelayQuery{Limit: 3, Network: relay.Loki}, nil},
+				{"after a text that is no URL", store.RelayQuery{Limit: 3, After: "wss://relay0005"}, []relay.URL{url(7), url(9)}},
 			} {
-				for _, limit := range []int{1, 3, 1000} {
-					equal(t, "strangers "+string(f.AppendJSON(nil)), ids(answer(visible, f)), ids(pages(t.Context(), t, st, store.EventQuery{Filter: f, Limit: limit, Public: true, Now: 1000})))
-					equal(t, "we "+string(f.AppendJSON(nil)), ids(answer(all, f)), ids(pages(t.Context(), t, st, store.EventQuery{Filter: f, Limit: limit, Now: 1000})))
+				var got []relay.URL
+				for {
+					page, err := f.RelaySummaries(f.ctx, tt.query)
+					f.must(err)
+					if len(page) > tt.query.Limit || len(got) > len(urls) {
+						t.Fatalf("%s: %d more after %d", tt.name, len(page), len(got))
+					}
+					if len(page) == 0 {
+						break
+					}
+					for _, s := range page {
+						got = append(got, s.URL)
+					}
+					tt.query.After = got[len(got)-1].String()
 				}
+				f.equal(tt.name, texts(tt.want...), texts(got...))
 			}
 		},
-		"relays": func(t *testing.T, st store.Store) {
-			relays := addRelays(t, st, 5)
-			onion, err := st.AddRelays(t.Context(), []relay.URL{parse(t, "ws://oxtrdevav64z64yb7x6rjg4ntzqjhedm5b5zjqulugknhzr46ny2qbad.onion")}, 100)
-			if err != nil {
-				t.Fatal(err)
+		"totals": testTotals,
+		"the plausible window": func(t *testing.T, f *fixture) {
+			const first = 1_604_188_800 // 2020-11-01
+			now := base
+			read := func() []int64 {
+				f.refresh()
+				totals, err := f.Totals(f.ctx, now)
+				f.must(err)
+				return []int64{totals.Events, totals.Oldest, totals.Newest}
 			}
-			if err := st.SaveOutcomes(t.Context(), []store.Outcome{{Relay: relays[2].ID, At: 10, State: store.StateDown, Cause: dial.CauseNXDomain,
-				Next: store.Next{Relay: relays[2].ID, Service: "monitor", DueAt: 70}}}); err != nil {
-				t.Fatal(err)
-			}
-			if err := st.SaveNext(t.Context(), []store.Next{{Relay: relays[2].ID, Service: "synchronizer", DueAt: 80}}); err != nil {
-				t.Fatal(err)
-			}
-			if err := st.SaveCalibration(t.Context(), store.Calibration{Relay: relays[2].ID, LargestPage: 450}); err != nil {
-				t.Fatal(err)
-			}
-			claim := func(filter store.FilterID, lo, hi int64, level store.Level, asOf int64) store.Coverage {
-				return store.Coverage{Relay: relays[2].ID, Filter: filter, Interval: store.Interval{Lo: lo, Hi: hi}, Level: level, AsOf: asOf, Method: "walk"}
-			}
-			save(t, st, store.Batch{Relay: relays[2].ID, SeenAt: 1, Events: []nostr.Event{event(t, alice, 1, 1, "")},
-				Claims: []store.Coverage{claim(1, 10, 20, 3, 500), claim(1, 21, 30, 2, 400), claim(1, 40, 50, 4, 600), claim(2, 5, 15, 2, 700)},
-				Holes:  []store.Hole{{Relay: relays[2].ID, Filter: 1, Interval: store.Interval{Lo: 35, Hi: 35}, Reason: store.HoleAuth, Count: -1}}})
-			refresh(t, st)
-			summaries := func(q store.RelayQuery) []store.RelaySummary {
-				t.Helper()
-				list, err := st.RelaySummaries(t.Context(), q)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return list
-			}
-			urls := func(list []store.RelaySummary) (urls []string) {
-				for _, s := range list {
-					urls = append(urls, s.URL.String())
-				}
-				return urls
-			}
-			down, err := st.Relay(t.Context(), relays[2].URL)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := store.RelaySummary{Relay: down, Events: 1, Lo: 5, Hi: 50, Level: 2, Gaps: 1, Holes: 1, AsOf: 400, MaxLimit: 450, SyncDue: 80, CheckDue: 70}
-			equal(t, "a relay", []store.RelaySummary{want}, summaries(store.RelayQuery{State: store.StateDown, Limit: 10}))
-			equal(t, "a new one", store.RelaySummary{Relay: relays[0], SyncDue: 100, CheckDue: 100}, summaries(store.RelayQuery{State: store.StateNew, Network: relay.Clearnet, Limit: 1})[0])
-			equal(t, "tor", []string{onion[0].URL.String()}, urls(summaries(store.RelayQuery{Network: relay.Tor, Limit: 10})))
-			all := urls(summaries(store.RelayQuery{Limit: 10}))
-			equal(t, "by url", true, slices.IsSorted(all) && len(all) == 6)
-			equal(t, "next page", all[3:5], urls(summaries(store.RelayQuery{After: all[2], Limit: 2})))
-			equal(t, "zero limit", 0, len(summaries(store.RelayQuery{})))
-			claims, holes, err := st.RelayCoverage(t.Context(), relays[2].ID)
-			if err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "claims and holes", [2]int{4, 1}, [2]int{len(claims), len(holes)})
-		},
-		"totals": func(t *testing.T, st store.Store) {
-			equal(t, "of nothing", store.Totals{Bytes: totals(t, st).Bytes}, totals(t, st))
-			relays := addRelays(t, st, 3)
-			for i, r := range relays {
-				save(t, st, store.Batch{Relay: r.ID, Claims: []store.Coverage{{Relay: r.ID, Filter: 1, Interval: store.Interval{Lo: 0, Hi: int64(1000 + 100*i)}, Level: 1, AsOf: 5, Method: "walk"}}})
-			}
-			sum, err := st.Totals(t.Context(), 1150)
-			if err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "lag, never below zero", [2]int64{50, 150}, [2]int64{sum.LagMedian, sum.LagMax})
-			equal(t, "relays", []store.RelayTotal{{Network: relay.Clearnet, State: store.StateNew, Relays: 3}}, sum.Relays)
-			equal(t, "size", true, sum.Bytes > 0)
+			f.add(event(1, 1, 0, ""), event(1, 1, first-1, ""), event(1, 1, now+86401, ""), event(1, 1, math.MaxInt64, ""))
+			f.equal("none inside", []int64{4, 0, 0}, read())
+			f.add(event(1, 1, first, ""), event(1, 1, now+86400, ""))
+			f.equal("both ends inside", []int64{6, first, now + 86400}, read())
 		},
 	})
+}
+
+func testEvents(t *testing.T, f *fixture) {
+	events := corpus(500)
+	for part := range slices.Chunk(events, 100) {
+		f.save(store.Batch{SeenAt: base, Events: part, Ephemeral: true})
+	}
+	f.equal("archived", len(events), len(f.archived()))
+	check := func(f *fixture, q store.EventQuery) {
+		f.t.Helper()
+		want := answers(events, q)
+		got := f.pages(q)
+		if slices.EqualFunc(want, got, func(a, b nostr.Event) bool { return a.ID == b.ID }) {
+			return
+		}
+		describe := func(events []nostr.Event) (list []string) {
+			for _, e := range events {
+				list = append(list, fmt.Sprintf("+%d kind %d %s", e.CreatedAt-base, e.Kind, e.ID))
+			}
+			return list
+		}
+		f.t.Fatalf("filter %.500s, limit %d, public %t, now +%d (-want +got):\n%s", q.Filter.AppendJSON(nil), q.Limit, q.Public, q.Now-base,
+			difference(describe(want), describe(got)))
+	}
+	for _, tt := range []struct {
+		name   string
+		filter nostr.Filter
+		limits []int
+	}{
+		{"all", nostr.Filter{}, []int{7, 1000}},
+		{"private kinds", nostr.Filter{Kinds: []nostr.Kind{4, 1059}}, []int{1, 1000}},
+		{"requests to delete", nostr.Filter{Kinds: []nostr.Kind{5}}, []int{1, 1000}},
+		{"ephemeral kinds", nostr.Filter{Kinds: []nostr.Kind{20001, 21059}}, []int{1, 1000}},
+		{"an author", nostr.Filter{Authors: []nostr.PubKey{author(1)}}, []int{1, 1000}},
+		{"repetitions", nostr.Filter{Authors: []nostr.PubKey{author(1), author(1), author(2)}, Kinds: []nostr.Kind{1, 1, 7}}, []int{1, 1000}},
+		{"all ids", nostr.Filter{IDs: ids(events...)}, []int{100}},
+		{"ids twice", nostr.Filter{IDs: append(ids(events[:50]...), ids(events[:50]...)...)}, []int{7}},
+		{"a value twice", nostr.Filter{Tags: map[string][]string{"t": {"x", "x"}}}, []int{1, 1000}},
+		{"many values of two tags", nostr.Filter{Tags: map[string][]string{"t": tagValues, "p": tagValues}}, []int{2}},
+		{"a tag of more than a letter", nostr.Filter{Tags: map[string][]string{"title": {"x"}}}, []int{3}},
+		{"the ends of time", nostr.Filter{Since: ptr[int64](math.MinInt64), Until: ptr[int64](math.MaxInt64)}, []int{100}},
+		{"one second", nostr.Filter{Since: ptr(base), Until: ptr(base)}, []int{1, 1000}},
+		{"no second", nostr.Filter{Since: ptr(base + 1), Until: ptr(base)}, []int{1}},
+	} {
+		for _, limit := range tt.limits {
+			t.Run(fmt.Sprintf("%s by %d", tt.name, limit), func(t *testing.T) {
+				check(f.in(t), store.EventQuery{Filter: tt.filter, Limit: limit})
+			})
+			t.Run(fmt.Sprintf("%s by %d for strangers", tt.name, limit), func(t *testing.T) {
+				check(f.in(t), store.EventQuery{Filter: tt.filter, Limit: limit, Public: true, Now: base + corpusSpan/2})
+			})
+		}
+	}
+	t.Run("any filter", func(t *testing.T) {
+		rapid.Check(t, func(rt *rapid.T) {
+			check(f.in(rt), store.EventQuery{
+				Filter: drawFilter(rt, events),
+				Limit:  rapid.SampledFrom([]int{5, 50, 1000}).Draw(rt, "limit"),
+				Public: rapid.Bool().Draw(rt, "public"),
+				Now:    base + rapid.Int64Range(0, corpusSpan).Draw(rt, "now"),
+			})
+		})
+	})
+	t.Run("stored with number and time", func(t *testing.T) {
+		f := f.in(t)
+		scanned := make(map[nostr.ID]store.Stored)
+		for _, s := range f.scan("", nostr.Filter{}) {
+			scanned[s.Event.ID] = s.Stored
+		}
+		page, _, err := f.Events(f.ctx, store.EventQuery{Limit: 50})
+		f.must(err)
+		for _, s := range page {
+			f.equal("stored", scanned[s.Event.ID], s)
+		}
+	})
+	t.Run("the filter's limit is ignored", func(t *testing.T) {
+		page, _, err := f.Events(f.ctx, store.EventQuery{Filter: nostr.Filter{Limit: ptr(1)}, Limit: 10})
+		f.in(t).must(err)
+		f.in(t).equal("page", 10, len(page))
+	})
+	t.Run("not a cursor", func(t *testing.T) {
+		for _, c := range []store.Cursor{"x", "12", ".", "1.2", "' OR 1=1"} {
+			if _, _, err := f.Events(f.ctx, store.EventQuery{After: c, Limit: 10}); !errors.Is(err, store.ErrCursor) {
+				t.Errorf("cursor %q: %v, want %v", c, err, store.ErrCursor)
+			}
+		}
+	})
+	t.Run("ended context", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(f.ctx)
+		cancel()
+		if _, _, err := f.Events(ctx, store.EventQuery{Limit: 10}); !errors.Is(err, context.Canceled) {
+			t.Errorf("Events: %v, want %v", err, context.Canceled)
+		}
+	})
+	t.Run("new events while paging", func(t *testing.T) {
+		f := f.in(t)
+		q := store.EventQuery{Limit: 100}
+		page, next, err := f.Events(f.ctx, q)
+		f.must(err)
+		f.add(event(1, 1, base+corpusSpan+5, "newer than the page"))
+		var rest []nostr.Event
+		for _, s := range page {
+			rest = append(rest, s.Event)
+		}
+		rest = append(rest, f.pages(store.EventQuery{Limit: 100, After: next})...)
+		f.equal("each once", ids(answers(events, q)...), ids(rest...))
+	})
+}
+
+func testDeleted(t *testing.T, f *fixture) {
+	note, others := event(1, 1, base, "note"), event(2, 1, base, "of another")
+	list := func(by int, at int64, d ...string) nostr.Event {
+		var tags []nostr.Tag
+		for _, value := range d {
+			tags = append(tags, nostr.Tag{"d", value})
+		}
+		return event(by, 30023, at, fmt.Sprint(by, at, d), tags...)
+	}
+	address := func(by int, d string) nostr.Tag { return nostr.Tag{"a", fmt.Sprintf("30023:%s:%s", author(by), d)} }
+	requests := func(at int64, tags ...nostr.Tag) nostr.Event { return event(1, 5, at, "", tags...) }
+	e := func(e nostr.Event) nostr.Tag { return nostr.Tag{"e", e.ID.String()} }
+	first := requests(base+100, nostr.Tag{"k", "1"})
+
+	for _, step := range []struct {
+		name    string
+		event   nostr.Event
+		request nostr.Event
+		deleted bool
+	}{
+		{"own", note, requests(base+1, e(note)), true},
+		{"of another", others, requests(base+2, e(others)), false},
+		{"a request before the event", event(1, 1, base+50, "later"), requests(base+3, e(event(1, 1, base+50, "later"))), true},
+		{"one of several tags", event(1, 7, base, "+"), requests(base+4, nostr.Tag{"e", "x"}, nostr.Tag{}, nostr.Tag{"e"}, e(event(1, 7, base, "+"))), true},
+		{"not the first value", event(1, 7, base, "-"), requests(base+5, nostr.Tag{"e", note.ID.String(), event(1, 7, base, "-").ID.String()}), false},
+		{"another tag", event(1, 7, base, "?"), requests(base+6, nostr.Tag{"q", event(1, 7, base, "?").ID.String()}), false},
+		{"another kind", event(1, 7, base, "!"), event(1, 6, base, "", e(event(1, 7, base, "!"))), false},
+		{"a request", first, requests(base+101, e(first)), false},
+		{"address", list(1, base, "x"), requests(base+10, address(1, "x")), true},
+		{"the same second", list(1, base+10, "x"), requests(base+10, address(1, "x")), true},
+		{"a later version", list(1, base+11, "x"), requests(base+10, address(1, "x")), false},
+		{"address of another", list(2, base, "x"), requests(base+12, address(2, "x")), false},
+		{"another d", list(1, base, "y"), requests(base+10, address(1, "x")), false},
+		{"no d", list(1, base), requests(base+13, address(1, "")), true},
+		{"the first d counts", list(1, base, "one", "two"), requests(base+14, address(1, "two")), false},
+		{"d with colons", list(1, base, "a:b:c"), requests(base+15, address(1, "a:b:c")), true},
+		{"address by id", list(1, base, "z"), requests(base-100, e(list(1, base, "z"))), true},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			f := f.in(t)
+			for _, order := range [][]nostr.Event{{step.request, step.event}, {step.event, step.request}} {
+				f.add(order...)
+			}
+			q := store.EventQuery{Filter: nostr.Filter{IDs: ids(step.event)}, Limit: 10, Public: true, Now: base}
+			f.equal("deleted for strangers", step.deleted, len(f.pages(q)) == 0)
+			q.Filter = nostr.Filter{Authors: []nostr.PubKey{step.event.PubKey}, Kinds: []nostr.Kind{step.event.Kind}}
+			f.equal("deleted in a list", step.deleted, !slices.Contains(ids(f.pages(q)...), step.event.ID))
+			f.equal("archived", 1, len(f.newest(nostr.Filter{IDs: ids(step.event)})))
+		})
+	}
+}
+
+func testSummaries(t *testing.T, f *fixture) {
+	relays, err := f.AddRelays(f.ctx, []relay.URL{url(0), url(1)}, base)
+	f.must(err)
+	r := relays[0]
+	filter := f.filter(nostr.Filter{})
+	claim := func(lo, hi int64, level store.Level, asOf int64) store.Coverage {
+		return store.Coverage{Relay: r.ID, Filter: filter, Interval: store.Interval{Lo: lo, Hi: hi}, Level: level, AsOf: asOf, Method: "walk"}
+	}
+	f.save(store.Batch{
+		Relay: r.ID, SeenAt: base, Events: notes(7),
+		Claims: []store.Coverage{claim(100, 199, 1, base), claim(200, 250, 4, base+5), claim(300, 300, 2, base-7), claim(302, 400, 1, base)},
+		Holes: []store.Hole{
+			{Relay: r.ID, Filter: filter, Interval: store.Interval{Lo: 120, Hi: 120}, Kind: 1, Reason: store.HoleOverflow, Count: 3},
+			{Relay: r.ID, Filter: filter, Interval: store.Interval{Lo: 130, Hi: 140}, Kind: store.AnyKind, Reason: store.HolePolicy, Count: -1},
+		},
+	})
+	f.must(f.SaveCalibration(f.ctx, store.Calibration{Relay: r.ID, At: base, Limit: 500, LargestPage: 321}))
+	f.must(f.SaveNext(f.ctx, []store.Next{{Relay: r.ID, Service: "synchronizer", DueAt: base + 77}}))
+	up := outcome(r.ID, base+9, store.StateUp, "",
+		store.Check{At: base + 9, Probe: "open", OK: true, Values: map[string]float64{store.ValueOpen: 120.5}},
+		store.Check{At: base + 9, Probe: "read", OK: true, Values: map[string]float64{store.ValueRead: 33}},
+		store.Check{At: base + 9, Probe: "nip11", OK: true, Document: &store.Document{Type: "nip11", Data: []byte(`{"name":"A relay \u0000","software":"strfry"}`)}})
+	f.must(f.SaveOutcomes(f.ctx, []store.Outcome{up}))
+	f.refresh()
+
+	read := func() (list []store.RelaySummary) {
+		list, err := f.RelaySummaries(f.ctx, store.RelayQuery{Limit: 10})
+		f.must(err)
+		if len(list) != 2 {
+			t.Fatalf("%d summaries", len(list))
+		}
+		if !strings.HasPrefix(list[0].Name, "A relay ") {
+			t.Errorf("name %q", list[0].Name)
+		}
+		list[0].Name = ""
+		return list
+	}
+	of := func(u relay.URL) store.Relay {
+		r, err := f.Relay(f.ctx, u)
+		f.must(err)
+		return r
+	}
+	want := []store.RelaySummary{
+		{
+			Relay: of(url(0)), Software: "strfry", OpenMS: 120.5, ReadMS: 33, CheckedAt: base + 9, Events: 7, Lo: 100, Hi: 400,
+			Level: store.LevelWalked, Gaps: 2, Holes: 2, AsOf: base - 7, MaxLimit: 321, SyncDue: base + 77, CheckDue: base + 69,
+		},
+		{Relay: of(url(1)), SyncDue: base, CheckDue: base},
+	}
+	f.equal("summaries", want, read())
+
+	// A failed check leaves the figures of the last successful one.
+	f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(r.ID, base+70, store.StateDown, dial.CauseTCPRefused,
+		store.Check{At: base + 70, Probe: "open", Cause: dial.CauseTCPRefused, Values: map[string]float64{store.ValueOpen: 5}})}))
+	want[0].Relay, want[0].CheckedAt, want[0].CheckDue = of(url(0)), base+70, base+130
+	f.equal("after a failed check", want, read())
+}
+
+func testTotals(t *testing.T, f *fixture) {
+	relays, err := f.AddRelays(f.ctx, []relay.URL{url(0), url(1), url(2), onion()}, base)
+	f.must(err)
+	f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(relays[0].ID, base, store.StateUp, ""), outcome(relays[1].ID, base, store.StateDown, dial.CauseTLS)}))
+	f.mention(append(by(url(8), hints.List, 1), by(url(9), hints.List, 1)...)...)
+	filter := f.filter(nostr.Filter{})
+	for i, r := range relays[:3] {
+		claim := store.Coverage{Relay: r.ID, Filter: filter, Level: store.LevelWalked, AsOf: base, Method: "walk"}
+		claims := []store.Coverage{claim, claim}
+		claims[0].Interval = store.Interval{Lo: base - 100, Hi: base - 51}
+		claims[1].Interval, claims[1].Level = store.Interval{Lo: base - 50, Hi: base - int64(10*i)}, store.LevelCounted
+		f.save(store.Batch{
+			Relay: r.ID, SeenAt: base, Events: notes(5)[:i+1], Claims: claims,
+			Holes: []store.Hole{
+				{Relay: r.ID, Filter: filter, Interval: store.Interval{Lo: base, Hi: base}, Kind: 1, Reason: store.HoleOverflow, Count: 10},
+				{Relay: r.ID, Filter: filter, Interval: store.Interval{Lo: base, Hi: base}, Kind: store.AnyKind, Reason: store.HolePolicy, Count: -1},
+			},
+			Rejected: []store.Rejected{{Reason: "id", Raw: fmt.Append(nil, i)}},
+		})
+	}
+	f.refresh()
+	got, err := f.Totals(f.ctx, base+5)
+	f.must(err)
+	if got.Bytes <= 0 {
+		t.Errorf("%d bytes on disk", got.Bytes)
+	}
+	got.Bytes = 0
+	slices.SortFunc(got.Relays, func(a, b store.RelayTotal) int {
+		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.State, b.State))
+	})
+	slices.SortFunc(got.Levels, func(a, b store.LevelTotal) int { return cmp.Compare(a.Level, b.Level) })
+	f.equal("totals", store.Totals{
+		Relays: []store.RelayTotal{
+			{Network: relay.Clearnet, State: store.StateDown, Relays: 1}, {Network: relay.Clearnet, State: store.StateNew, Relays: 1},
+			{Network: relay.Clearnet, State: store.StateUp, Relays: 1}, {Network: relay.Tor, State: store.StateNew, Relays: 1},
+		},
+		Candidates: 2, Events: 3, Sightings: 6, Authors: 3, Oldest: base, Newest: base + 2,
+		Levels: []store.LevelTotal{{Level: store.LevelWalked, Relays: 3, Seconds: 150}, {Level: store.LevelCounted, Relays: 3, Seconds: 51 + 41 + 31}},
+		Holes:  6, HoleEvents: 30, Rejected: 3, LagMedian: 15, LagMax: 25,
+	}, got)
 }

@@ -1,146 +1,274 @@
 package storetest
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
-
-	"pgregory.net/rapid"
 
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/store"
 )
 
+// counted is what an archive holds, for sums to be compared with.
+type counted struct {
+	events    map[nostr.ID]nostr.Event
+	sightings map[store.RelayID]map[nostr.ID]bool
+	vanished  map[nostr.PubKey]int64
+}
+
+func (c *counted) save(b store.Batch) {
+	for _, e := range b.Events {
+		if e.Kind == 62 {
+			c.vanished[e.PubKey] = max(c.vanished[e.PubKey], e.CreatedAt)
+		}
+	}
+	for _, e := range b.Events {
+		c.events[e.ID] = e
+		if c.sightings[b.Relay] == nil {
+			c.sightings[b.Relay] = make(map[nostr.ID]bool)
+		}
+		if b.Relay != 0 {
+			c.sightings[b.Relay][e.ID] = true
+		}
+	}
+	for id, e := range c.events {
+		until, ok := c.vanished[e.PubKey]
+		if ok && e.Kind != 62 && e.CreatedAt <= until {
+			delete(c.events, id)
+			for _, seen := range c.sightings {
+				delete(seen, id)
+			}
+		}
+	}
+}
+
+// sums returns totals by key with the number of different authors.
+func (c *counted) sums(key func(nostr.Event) int64) map[int64][2]int64 {
+	authors := make(map[int64]map[nostr.PubKey]bool)
+	sums := make(map[int64][2]int64)
+	for _, e := range c.events {
+		k := key(e)
+		if authors[k] == nil {
+			authors[k] = make(map[nostr.PubKey]bool)
+		}
+		authors[k][e.PubKey] = true
+		sums[k] = [2]int64{sums[k][0] + 1, int64(len(authors[k]))}
+	}
+	return sums
+}
+
+// compare checks every sum that a role reads, with the number of authors or
+// without.
+func (c *counted) compare(f *fixture, relays []store.Relay, exact bool) {
+	f.t.Helper()
+	authors := func(n int64) int64 {
+		if exact {
+			return n
+		}
+		return 0
+	}
+	totals, err := f.Totals(f.ctx, base+86400)
+	f.must(err)
+	whole := c.sums(func(nostr.Event) int64 { return 0 })[0]
+	var sightings int64
+	bySummary := make(map[store.RelayID]int64)
+	for relay, seen := range c.sightings {
+		sightings += int64(len(seen))
+		bySummary[relay] = int64(len(seen))
+	}
+	f.equal("events, sightings, authors", []int64{whole[0], sightings, authors(whole[1])}, []int64{totals.Events, totals.Sightings, authors(totals.Authors)})
+
+	summaries, err := f.RelaySummaries(f.ctx, store.RelayQuery{Limit: 1000})
+	f.must(err)
+	f.equal("relays", len(relays), len(summaries))
+	for _, s := range summaries {
+		f.equal("events of "+s.URL.String(), bySummary[s.ID], s.Events)
+	}
+
+	var wantKinds, gotKinds []store.KindTotal
+	for kind, n := range c.sums(func(e nostr.Event) int64 { return int64(e.Kind) }) {
+		wantKinds = append(wantKinds, store.KindTotal{Kind: nostr.Kind(kind), Events: n[0], Authors: authors(n[1])})
+	}
+	gotKinds, err = f.Kinds(f.ctx, 1000)
+	f.must(err)
+	if !slices.IsSortedFunc(gotKinds, func(a, b store.KindTotal) int { return cmp.Compare(b.Events, a.Events) }) {
+		f.t.Errorf("Kinds are not the most frequent first: %+v", gotKinds)
+	}
+	for i := range gotKinds {
+		gotKinds[i].Authors = authors(gotKinds[i].Authors)
+	}
+	byKind := func(a, b store.KindTotal) int { return cmp.Compare(a.Kind, b.Kind) }
+	slices.SortFunc(wantKinds, byKind)
+	slices.SortFunc(gotKinds, byKind)
+	f.equal("kinds", wantKinds, gotKinds)
+
+	var wantDays, gotDays []store.DayTotal
+	for day, n := range c.sums(func(e nostr.Event) int64 { return e.CreatedAt / 86400 }) {
+		wantDays = append(wantDays, store.DayTotal{Day: day, Events: n[0], Authors: authors(n[1])})
+	}
+	slices.SortFunc(wantDays, func(a, b store.DayTotal) int { return cmp.Compare(a.Day, b.Day) })
+	gotDays, err = f.Days(f.ctx, 0, math.MaxInt64/86400)
+	f.must(err)
+	for i := range gotDays {
+		gotDays[i].Authors = authors(gotDays[i].Authors)
+	}
+	f.equal("days", wantDays, gotDays)
+}
+
 func testRollups(t *testing.T, open opener) {
-	run(t, open, map[string]func(*testing.T, store.Store){
-		"counted up to the position": func(t *testing.T, st store.Store) {
-			relays := addRelays(t, st, 1)
-			var events []nostr.Event
-			for i := range 10 {
-				events = append(events, event(t, alice, 1700000000+int64(i), 1, fmt.Sprint(i)))
-			}
-			save(t, st, store.Batch{Relay: relays[0].ID, SeenAt: 5, Events: events})
-			equal(t, "before", 0, totals(t, st).Events)
-			step := func(limit, events int, more bool) {
-				t.Helper()
-				done, err := st.Refresh(t.Context(), limit)
-				if err != nil {
-					t.Fatal(err)
-				}
-				equal(t, "events", events, done.Events)
-				equal(t, "more", more, done.More)
-			}
-			step(0, 0, false)
-			step(4, 4, true)
-			equal(t, "after four", 4, totals(t, st).Events)
-			step(100, 6, false)
-			step(100, 0, false)
-			sum := totals(t, st)
-			equal(t, "all", [3]int64{10, 10, 1}, [3]int64{sum.Events, sum.Sightings, sum.Authors})
-			wrong, err := st.Recount(t.Context())
-			if err != nil || len(wrong) > 0 {
-				t.Errorf("recount: %v, %v", wrong, err)
-			}
+	cases(t, open, map[string]func(*testing.T, *fixture){
+		"an empty archive": func(t *testing.T, f *fixture) {
+			r, err := f.Refresh(f.ctx, 10)
+			f.must(err)
+			f.equal("Refresh", store.Refreshed{}, r)
+			d, err := f.Recount(f.ctx)
+			f.must(err)
+			f.equal("Recount", 0, len(d))
 		},
-		"kinds and days": func(t *testing.T, st store.Store) {
-			var events []nostr.Event
-			const day = 86400
-			for i := range 60 {
-				kind := nostr.Kind(1)
-				if i%3 == 0 {
-					kind = 7
+		"at most the limit": func(t *testing.T, f *fixture) {
+			relay := f.relays(1)[0]
+			f.save(store.Batch{Relay: relay.ID, SeenAt: base, Events: notes(25)})
+			var events, sightings, rounds int
+			for more := true; more; rounds++ {
+				if rounds > 20 {
+					t.Fatal("there is always more")
 				}
-				events = append(events, unsigned(author(i%4), 20000*day+int64(i%2)*day+int64(i), kind, ""))
+				r, err := f.Refresh(f.ctx, 10)
+				f.must(err)
+				if r.Events > 10 || events+r.Events < 25 && !r.More {
+					t.Errorf("Refresh of 10 = %+v after %d", r, events)
+				}
+				events += r.Events
+				sightings += r.Sightings
+				more = r.More
+				totals, err := f.Totals(f.ctx, base)
+				f.must(err)
+				f.equal("as far as counted", int64(events), totals.Events)
 			}
-			events = append(events, unsigned(author(9), 1<<52, 1<<45, ""))
-			save(t, st, store.Batch{Events: events})
-			refresh(t, st)
-			kinds, err := st.Kinds(t.Context(), 2)
-			if err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "kinds", []store.KindTotal{{Kind: 1, Events: 40, Authors: 4}, {Kind: 7, Events: 20, Authors: 4}}, kinds)
-			none, err := st.Kinds(t.Context(), 0)
-			equal(t, "zero limit", true, err == nil && len(none) == 0)
-			days, err := st.Days(t.Context(), 20001, 20001)
-			if err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "one day", []store.DayTotal{{Day: 20001, Events: 30, Authors: 2}}, days)
-			days, err = st.Days(t.Context(), 0, 1<<50)
-			if err != nil {
-				t.Fatal(err)
-			}
-			equal(t, "days", 3, len(days))
-			sum := totals(t, st)
-			equal(t, "authors", 5, sum.Authors)
-			equal(t, "plausible times only", [2]int64{20000 * day, 20001*day + 59}, [2]int64{sum.Oldest, sum.Newest})
+			f.equal("counted", []int{25, 25}, []int{events, sightings})
+			r, err := f.Refresh(f.ctx, 10)
+			f.must(err)
+			f.equal("nothing new", store.Refreshed{}, r)
+			f.save(store.Batch{Relay: relay.ID, SeenAt: base, Events: notes(27)})
+			r, err = f.Refresh(f.ctx, 10)
+			f.must(err)
+			f.equal("two new", store.Refreshed{Events: 2, Sightings: 2}, r)
 		},
-		"equal a recount after anything": func(t *testing.T, st store.Store) {
-			relays := addRelays(t, st, 3)
-			next := 0
-			rapid.Check(t, func(t *rapid.T) {
-				for range rapid.IntRange(1, 6).Draw(t, "steps") {
-					switch rapid.IntRange(0, 4).Draw(t, "what") {
-					case 0, 1:
-						relay := store.RelayID(0)
-						if i := rapid.IntRange(0, 3).Draw(t, "relay"); i < 3 {
-							relay = relays[i].ID
-						}
-						batch := store.Batch{Relay: relay, SeenAt: 5}
-						for range rapid.IntRange(0, 12).Draw(t, "events") {
-							i := max(next-rapid.IntRange(0, 20).Draw(t, "back"), 0)
-							next = max(next, i+1)
-							batch.Events = append(batch.Events, unsigned(author(i%6), int64(i)*50000, nostr.Kind(i%3), ""))
-						}
-						if _, err := st.SaveBatch(t.Context(), batch); err != nil {
-							t.Fatal(err)
-						}
-					case 2:
-						if _, err := st.Refresh(t.Context(), rapid.IntRange(0, 15).Draw(t, "limit")); err != nil {
-							t.Fatal(err)
-						}
-					case 3:
-						i := rapid.IntRange(0, 5).Draw(t, "who")
-						until := int64(max(next-rapid.IntRange(0, 20).Draw(t, "until"), 0)) * 50000
-						vanish := unsigned(author(i), until, 62, "", nostr.Tag{"relay", "ALL_RELAYS"})
-						if _, err := st.SaveBatch(t.Context(), store.Batch{Relay: relays[0].ID, SeenAt: 5, Events: []nostr.Event{vanish}}); err != nil {
-							t.Fatal(err)
-						}
-					case 4:
-						wrong, err := st.Recount(t.Context())
-						if err != nil || len(wrong) > 0 {
-							t.Fatalf("recount: %v, %v", wrong, err)
-						}
-					}
-				}
-				for {
-					done, err := st.Refresh(t.Context(), 1000)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if !done.More {
-						break
-					}
-				}
-				wrong, err := st.Recount(t.Context())
-				if err != nil || len(wrong) > 0 {
-					t.Fatalf("recount: %v, %v", wrong, err)
-				}
-				sum, err := st.Totals(t.Context(), 1)
-				if err != nil {
-					t.Fatal(err)
-				}
-				n := 0
-				for _, err := range st.ScanEvents(t.Context(), "", nostr.Filter{}) {
-					if err != nil {
-						t.Fatal(err)
-					}
-					n++
-				}
-				if sum.Events != int64(n) {
-					t.Fatalf("%d events counted, %d there", sum.Events, n)
-				}
+		"zero limit": func(t *testing.T, f *fixture) {
+			f.add(notes(3)...)
+			r, err := f.Refresh(f.ctx, 0)
+			f.must(err)
+			f.equal("events", 0, r.Events)
+		},
+		"interrupted": func(t *testing.T, f *fixture) {
+			f.save(store.Batch{Relay: f.relays(1)[0].ID, SeenAt: base, Events: notes(30)})
+			f.interrupted(func(ctx context.Context) error {
+				_, err := f.Refresh(ctx, 20)
+				return err
+			}, func() {
+				totals, err := f.Totals(f.ctx, base)
+				f.must(err)
+				f.equal("counted", []int64{0, 0}, []int64{totals.Events, totals.Sightings})
 			})
+			f.refresh()
+			totals, err := f.Totals(f.ctx, base)
+			f.must(err)
+			f.equal("in the end", []int64{30, 30}, []int64{totals.Events, totals.Sightings})
+		},
+		"many authors are estimated": func(t *testing.T, f *fixture) {
+			const n = 3000
+			var events []nostr.Event
+			for i := range n {
+				events = append(events, event(i, 1, base+int64(i%3), ""))
+			}
+			f.add(events...)
+			totals := f.totals()
+			kinds, err := f.Kinds(f.ctx, 1)
+			f.must(err)
+			days, err := f.Days(f.ctx, base/86400, base/86400)
+			f.must(err)
+			for what, got := range map[string]int64{"totals": totals.Authors, "kinds": kinds[0].Authors, "days": days[0].Authors} {
+				if got < n*9/10 || got > n*11/10 {
+					t.Errorf("%s: %d authors, want about %d", what, got, n)
+				}
+			}
+		},
+		"limits of the readers": func(t *testing.T, f *fixture) {
+			f.add(event(1, 1, base, ""), event(2, 1, base+86400, ""), event(3, 7, base+86400, ""), event(3, 0, 0, ""))
+			f.refresh()
+			kinds, err := f.Kinds(f.ctx, 1)
+			f.must(err)
+			f.equal("most frequent kind", []store.KindTotal{{Kind: 1, Events: 2, Authors: 2}}, kinds)
+			day := base / 86400
+			for _, tt := range []struct {
+				lo, hi int64
+				want   []store.DayTotal
+			}{
+				{day, day, []store.DayTotal{{Day: day, Events: 1, Authors: 1}}},
+				{day, day + 5, []store.DayTotal{{Day: day, Events: 1, Authors: 1}, {Day: day + 1, Events: 2, Authors: 2}}},
+				{0, 0, []store.DayTotal{{Day: 0, Events: 1, Authors: 1}}},
+				{1, day - 1, nil},
+				{day + 1, day, nil},
+			} {
+				got, err := f.Days(f.ctx, tt.lo, tt.hi)
+				f.must(err)
+				f.equal(fmt.Sprintf("days %d to %d", tt.lo, tt.hi), tt.want, got)
+			}
 		},
 	})
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint("random operations ", seed), func(t *testing.T) { testSums(t, newFixture(t, open), seed) })
+	}
+}
+
+// sums are what the archive holds.
+func testSums(t *testing.T, f *fixture, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	relays := f.relays(5)
+	model := &counted{make(map[nostr.ID]nostr.Event), make(map[store.RelayID]map[nostr.ID]bool), make(map[nostr.PubKey]int64)}
+	kinds := []nostr.Kind{0, 1, 1, 1, 5, 7, 30023, 70000}
+	times := []int64{0, base, base + 1, base + 86400, base + 3*86400, math.MaxInt64}
+	for range 60 {
+		switch op := rnd.IntN(10); {
+		case op < 6:
+			b := store.Batch{SeenAt: base}
+			if rnd.IntN(5) > 0 {
+				b.Relay = relays[rnd.IntN(len(relays))].ID
+			}
+			for range rnd.IntN(30) {
+				b.Events = append(b.Events, event(rnd.IntN(12), kinds[rnd.IntN(len(kinds))], times[rnd.IntN(len(times))], fmt.Sprint(rnd.IntN(6))))
+			}
+			f.save(b)
+			model.save(b)
+		case op < 7:
+			b := store.Batch{SeenAt: base, Relay: relays[rnd.IntN(len(relays))].ID, Events: []nostr.Event{vanish(rnd.IntN(12), base+rnd.Int64N(2), everyRelay)}}
+			f.save(b)
+			model.save(b)
+			if f.seqs(b.Events[0])[0] == 0 { // the request itself need not be kept
+				t.Skip("requests to vanish are not kept")
+			}
+		case op < 9:
+			_, err := f.Refresh(f.ctx, 1+rnd.IntN(60))
+			f.must(err)
+		default:
+			// Among the sums of what is counted so far nothing may be wrong.
+			d, err := f.Recount(f.ctx)
+			f.must(err)
+			f.equal("differences on the way", 0, len(d))
+		}
+	}
+	f.refresh()
+	// An estimate of authors cannot forget those that vanished before a recount.
+	model.compare(f, relays, false)
+	d, err := f.Recount(f.ctx)
+	f.must(err)
+	f.equal("differences", []store.Difference(nil), d)
+	model.compare(f, relays, true)
+	d, err = f.Recount(f.ctx)
+	f.must(err)
+	f.equal("differences after a recount", []store.Difference(nil), d)
 }

@@ -1,111 +1,124 @@
 package storetest
 
 import (
-	"sync"
+	"context"
 	"testing"
 
+	"bigbrotr/internal/core/nostr/hints"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 )
 
+// due leases work and returns the numbers of its relays.
+func (f *fixture) due(d store.Due) []store.RelayID {
+	f.t.Helper()
+	work, err := f.DueRelays(f.ctx, d)
+	f.must(err)
+	var list []store.RelayID
+	for _, w := range work {
+		list = append(list, w.Relay.ID)
+	}
+	return list
+}
+
 func testSchedule(t *testing.T, open opener) {
-	due := func(t *testing.T, st store.Store, d store.Due) []store.Work {
-		t.Helper()
-		work, err := st.DueRelays(t.Context(), d)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return work
-	}
-	next := func(t *testing.T, st store.Store, n ...store.Next) {
-		t.Helper()
-		if err := st.SaveNext(t.Context(), n); err != nil {
-			t.Fatal(err)
-		}
-	}
-	order := func(work []store.Work) []store.RelayID {
-		var list []store.RelayID
-		for _, w := range work {
-			list = append(list, w.Relay.ID)
-		}
-		return list
-	}
-	run(t, open, map[string]func(*testing.T, store.Store){
-		"due from promotion, for every service": func(t *testing.T, st store.Store) {
-			relays := addRelays(t, st, 2)
-			equal(t, "before", 0, len(due(t, st, store.Due{Service: "monitor", Now: 99, Limit: 9, Owner: "a", Until: 200})))
-			want := []store.Work{{Relay: relays[0], DueAt: 100}, {Relay: relays[1], DueAt: 100}}
-			equal(t, "monitor", want, due(t, st, store.Due{Service: "monitor", Now: 100, Limit: 9, Owner: "a", Until: 200}))
-			equal(t, "synchronizer", want, due(t, st, store.Due{Service: "synchronizer", Now: 100, Limit: 9, Owner: "a", Until: 200}))
-			if _, err := st.AddRelays(t.Context(), []relay.URL{urlOf(t, 7)}, 150); err != nil {
-				t.Fatal(err)
+	cases(t, open, map[string]func(*testing.T, *fixture){
+		"due from the promotion on": func(t *testing.T, f *fixture) {
+			relays := f.relays(3)
+			f.equal("before", 0, len(f.due(store.Due{Service: "monitor", Now: base - 1, Limit: 9, Owner: "a", Until: base + 9})))
+			for _, service := range []string{"monitor", "synchronizer", "another"} {
+				work, err := f.DueRelays(f.ctx, store.Due{Service: service, Now: base, Limit: 9, Owner: "a", Until: base + 9})
+				f.must(err)
+				f.equal(service, []store.Work{{Relay: relays[0], DueAt: base}, {Relay: relays[1], DueAt: base}, {Relay: relays[2], DueAt: base}}, work)
 			}
-			equal(t, "a later one", 1, len(due(t, st, store.Due{Service: "monitor", Now: 150, Limit: 9, Owner: "a", Until: 200})))
+			// Promoted after the service asked for the first time.
+			later, err := f.AddRelays(f.ctx, []relay.URL{url(7)}, base+3)
+			f.must(err)
+			f.equal("a later relay", []store.RelayID{later[0].ID}, f.due(store.Due{Service: "monitor", Now: base + 3, Limit: 9, Owner: "a", Until: base + 9}))
 		},
-		"a service that reschedules before it asks": func(t *testing.T, st store.Store) {
-			relays := addRelays(t, st, 3)
-			next(t, st, store.Next{Relay: relays[1].ID, Service: "monitor", DueAt: 500})
-			got := order(due(t, st, store.Due{Service: "monitor", Now: 100, Limit: 9, Owner: "a", Until: 200}))
-			equal(t, "the others are due", []store.RelayID{relays[0].ID, relays[2].ID}, got)
-		},
-		"longest due first, leases": func(t *testing.T, st store.Store) {
-			r := addRelays(t, st, 3)
-			next(t, st, store.Next{Relay: r[0].ID, Service: "s", DueAt: 300, Attempts: 4}, store.Next{Relay: r[1].ID, Service: "s", DueAt: 200}, store.Next{Relay: r[2].ID, Service: "s", DueAt: 250})
-			equal(t, "two", []store.RelayID{r[1].ID, r[2].ID}, order(due(t, st, store.Due{Service: "s", Now: 300, Limit: 2, Owner: "a", Until: 400})))
-			equal(t, "the third", []store.Work{{Relay: r[0], DueAt: 300, Attempts: 4}}, due(t, st, store.Due{Service: "s", Now: 300, Limit: 2, Owner: "b", Until: 350}))
-			equal(t, "none", 0, len(due(t, st, store.Due{Service: "s", Now: 349, Limit: 9, Owner: "c", Until: 400})))
-			equal(t, "b's lease ended", []store.RelayID{r[0].ID}, order(due(t, st, store.Due{Service: "s", Now: 350, Limit: 9, Owner: "c", Until: 500})))
-			next(t, st, store.Next{Relay: r[1].ID, Service: "s", DueAt: 360})
-			equal(t, "rescheduled is free", []store.RelayID{r[1].ID}, order(due(t, st, store.Due{Service: "s", Now: 360, Limit: 9, Owner: "c", Until: 500})))
-			if err := st.FreeLeases(t.Context(), "c"); err != nil {
-				t.Fatal(err)
+		"leases": func(t *testing.T, f *fixture) {
+			relays, err := f.AddRelays(f.ctx, []relay.URL{url(0), url(1), url(2), onion()}, base)
+			f.must(err)
+			a, b, c, tor := relays[0].ID, relays[1].ID, relays[2].ID, relays[3].ID
+			f.must(f.SaveNext(f.ctx, []store.Next{
+				{Relay: a, Service: "monitor", DueAt: base + 3}, {Relay: b, Service: "monitor", DueAt: base + 1},
+				{Relay: c, Service: "monitor", DueAt: base + 2}, {Relay: tor, Service: "monitor", DueAt: base + 4},
+			}))
+			for _, step := range []struct {
+				name string
+				due  store.Due
+				want []store.RelayID
+			}{
+				{"zero limit", store.Due{Now: base + 9}, nil},
+				{"none due", store.Due{Now: base, Limit: 9}, nil},
+				{"the longest due first", store.Due{Now: base + 9, Limit: 2, Owner: "a", Until: base + 50}, []store.RelayID{b, c}},
+				{"another network", store.Due{Now: base + 9, Limit: 9, Owner: "b", Until: base + 100, Networks: []relay.Network{relay.Tor}}, []store.RelayID{tor}},
+				{"the rest", store.Due{Now: base + 9, Limit: 9, Owner: "c", Until: base + 100}, []store.RelayID{a}},
+				{"all leased", store.Due{Now: base + 49, Limit: 9, Owner: "d", Until: base + 100}, nil},
+				{"also to the owner", store.Due{Now: base + 49, Limit: 9, Owner: "a", Until: base + 100}, nil},
+				{"leases of a have ended", store.Due{Now: base + 51, Limit: 9, Owner: "d", Until: base + 100, Networks: []relay.Network{relay.Clearnet, relay.Tor}}, []store.RelayID{b, c}},
+				{"every lease has ended", store.Due{Now: base + 101, Limit: 9, Owner: "d", Until: base + 200}, []store.RelayID{b, c, a, tor}},
+			} {
+				step.due.Service = "monitor"
+				f.equal(step.name, step.want, f.due(step.due))
 			}
-			equal(t, "c's are free, a's not", []store.RelayID{r[0].ID, r[1].ID}, order(due(t, st, store.Due{Service: "s", Now: 360, Limit: 9, Owner: "d", Until: 500})))
+			f.equal("another service", []store.RelayID{a, b, c, tor}, f.due(store.Due{Service: "synchronizer", Now: base, Limit: 9, Owner: "d", Until: base + 9}))
 		},
-		"zero limit": func(t *testing.T, st store.Store) {
-			addRelays(t, st, 1)
-			equal(t, "none", 0, len(due(t, st, store.Due{Service: "s", Now: 300, Owner: "a", Until: 400})))
-			equal(t, "not leased", 1, len(due(t, st, store.Due{Service: "s", Now: 300, Limit: 1, Owner: "a", Until: 400})))
+		"rescheduled and freed": func(t *testing.T, f *fixture) {
+			r := f.relays(1)[0]
+			f.due(store.Due{Service: "monitor", Now: base, Limit: 9, Owner: "a", Until: base + 1000})
+			f.due(store.Due{Service: "synchronizer", Now: base, Limit: 9, Owner: "a", Until: base + 1000})
+			next := []store.Next{{Relay: r.ID, Service: "monitor", DueAt: base + 60, Attempts: 4}}
+			f.must(f.SaveNext(f.ctx, next))
+			f.must(f.SaveNext(f.ctx, next))
+			f.equal("too early", 0, len(f.due(store.Due{Service: "monitor", Now: base + 59, Limit: 9, Owner: "b", Until: base + 99})))
+			f.equal("another service keeps its lease", 0, len(f.due(store.Due{Service: "synchronizer", Now: base + 60, Limit: 9, Owner: "b", Until: base + 99})))
+			work, err := f.DueRelays(f.ctx, store.Due{Service: "monitor", Now: base + 60, Limit: 9, Owner: "b", Until: base + 99})
+			f.must(err)
+			f.equal("again", []store.Work{{Relay: r, DueAt: base + 60, Attempts: 4}}, work)
 		},
-		"networks": func(t *testing.T, st store.Store) {
-			addRelays(t, st, 2)
-			onion, err := st.AddRelays(t.Context(), []relay.URL{parse(t, "ws://oxtrdevav64z64yb7x6rjg4ntzqjhedm5b5zjqulugknhzr46ny2qbad.onion")}, 100)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := due(t, st, store.Due{Service: "s", Now: 300, Limit: 9, Owner: "a", Until: 400, Networks: []relay.Network{relay.Tor, relay.I2P}})
-			equal(t, "tor", []store.Work{{Relay: onion[0], DueAt: 100}}, got)
+		"rescheduled before the service ever asked": func(t *testing.T, f *fixture) {
+			r := f.relays(3)
+			f.must(f.SaveNext(f.ctx, []store.Next{{Relay: r[2].ID, Service: "monitor", DueAt: base + 60}}))
+			f.equal("the others are due", []store.RelayID{r[0].ID, r[1].ID}, f.due(store.Due{Service: "monitor", Now: base, Limit: 9, Owner: "b", Until: base + 9}))
 		},
-		"nobody gets what another has": func(t *testing.T, st store.Store) {
-			addRelays(t, st, 200)
-			var mu sync.Mutex
-			seen := make(map[store.RelayID]int)
-			var wg sync.WaitGroup
-			for i := range 8 {
-				wg.Go(func() {
-					for {
-						work, err := st.DueRelays(t.Context(), store.Due{Service: "s", Now: 300, Limit: 7, Owner: string(rune('a' + i)), Until: 400})
-						if err != nil {
-							t.Error(err)
-						}
-						if len(work) == 0 {
-							return
-						}
-						mu.Lock()
-						for _, w := range work {
-							seen[w.Relay.ID]++
-						}
-						mu.Unlock()
-					}
-				})
+		"leases are freed by their owner": func(t *testing.T, f *fixture) {
+			r := f.relays(2)
+			f.mention(by(url(9), hints.Hint, 1)...)
+			lease := func(owner string, limit int) []store.RelayID {
+				return f.due(store.Due{Service: "monitor", Now: base, Limit: limit, Owner: owner, Until: base + 100})
 			}
-			wg.Wait()
-			equal(t, "relays", 200, len(seen))
-			for id, n := range seen {
-				if n != 1 {
-					t.Errorf("relay %d leased %d times", id, n)
-				}
+			f.equal("a", []store.RelayID{r[0].ID}, lease("a", 1))
+			f.equal("b", []store.RelayID{r[1].ID}, lease("b", 1))
+			_, err := f.DueCandidates(f.ctx, store.Due{Now: base, Limit: 1, Owner: "a", Until: base + 100})
+			f.must(err)
+			f.must(f.FreeLeases(f.ctx, "a"))
+			f.must(f.FreeLeases(f.ctx, "a"))
+			f.equal("of a, not of b", []store.RelayID{r[0].ID}, lease("c", 9))
+			f.equal("the candidate of a", texts(url(9)), candidateURLs(f.dueCandidates(base)))
+		},
+		"dead relays stay": func(t *testing.T, f *fixture) {
+			r := f.relays(1)[0]
+			f.must(f.SaveOutcomes(f.ctx, []store.Outcome{{Relay: r.ID, At: base, State: store.StateDead, Next: store.Next{Relay: r.ID, Service: "monitor", DueAt: base + 5}}}))
+			f.equal("monitor", []store.RelayID{r.ID}, f.due(store.Due{Service: "monitor", Now: base + 5, Limit: 9, Owner: "a", Until: base + 9}))
+			f.equal("synchronizer", []store.RelayID{r.ID}, f.due(store.Due{Service: "synchronizer", Now: base + 5, Limit: 9, Owner: "a", Until: base + 9}))
+		},
+		"whole or not at all": func(t *testing.T, f *fixture) {
+			r := f.relays(2)
+			all := []store.RelayID{r[0].ID, r[1].ID}
+			free := func() {
+				t.Helper()
+				f.equal("due and free", all, f.due(store.Due{Service: "monitor", Now: base, Limit: 9, Owner: "look", Until: base + 9}))
+				f.must(f.FreeLeases(f.ctx, "look"))
 			}
+			f.interrupted(func(ctx context.Context) error {
+				_, err := f.DueRelays(ctx, store.Due{Service: "monitor", Now: base, Limit: 9, Owner: "a", Until: base + 100})
+				return err
+			}, free)
+			f.must(f.FreeLeases(f.ctx, "a"))
+			f.interrupted(func(ctx context.Context) error {
+				return f.SaveNext(ctx, []store.Next{{Relay: all[0], Service: "monitor", DueAt: base + 5}, {Relay: all[1], Service: "monitor", DueAt: base + 5}})
+			}, free)
 		},
 	})
 }

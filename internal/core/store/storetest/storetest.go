@@ -1,17 +1,21 @@
 // Package storetest is the conformance suite of the store: every promise that
 // package store makes, as tests over any backend. It owns no database and knows
-// none; a backend's own test is one call of Run.
+// none; a backend's own test is one call of Run. What only one backend promises
+// is left to its own tests.
 package storetest
 
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
+	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
 
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/relay"
@@ -25,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		name string
 		test func(*testing.T, opener)
 	}{
+		{"schema", testSchema},
 		{"relay", testRelays},
 		{"candidate", testCandidates},
 		{"schedule", testSchedule},
@@ -40,156 +45,256 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 
 type opener func(t *testing.T) store.Store
 
-// run gives each named test a store of its own.
-func run(t *testing.T, open opener, tests map[string]func(*testing.T, store.Store)) {
+// cases runs tests that each want a store of their own.
+func cases(t *testing.T, open opener, tests map[string]func(*testing.T, *fixture)) {
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			st := open(t)
-			defer func() {
-				if err := st.Close(); err != nil {
-					t.Errorf("close: %v", err)
-				}
-			}()
-			test(t, st)
-		})
+		t.Run(name, func(t *testing.T) { test(t, newFixture(t, open)) })
 	}
 }
 
-var (
-	alice = key(1)
-	bob   = key(2)
-	carol = key(3)
-)
+func testSchema(t *testing.T, open opener) {
+	f := newFixture(t, open)
+	ran, err := f.Migrate(f.ctx)
+	if err != nil || len(ran) != 0 {
+		t.Errorf("a second Migrate ran %q, %v", ran, err)
+	}
+	if err := f.VerifySchema(f.ctx); err != nil {
+		t.Errorf("VerifySchema: %v", err)
+	}
+}
 
-// key returns the same key for the same number, so that failures repeat.
-func key(n byte) nostr.SecretKey {
-	k, err := nostr.SecretKeyFromBytes(append(make([]byte, 31), n))
+// fixture is a store whose errors fail the test.
+type fixture struct {
+	store.Store
+	t   rapid.TB
+	ctx context.Context
+}
+
+func newFixture(t *testing.T, open opener) *fixture {
+	s := open(t)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return &fixture{Store: s, t: t, ctx: t.Context()}
+}
+
+// in returns the same store for a part of the test.
+func (f *fixture) in(t rapid.TB) *fixture { return &fixture{f.Store, t, f.ctx} }
+
+// must ends the test for an error.
+func (f *fixture) must(err error) {
+	f.t.Helper()
 	if err != nil {
-		panic(err)
+		f.t.Fatalf("%v", err)
 	}
-	return k
 }
 
-func event(t testing.TB, by nostr.SecretKey, at int64, kind nostr.Kind, content string, tags ...nostr.Tag) nostr.Event {
-	t.Helper()
-	if tags == nil {
-		tags = []nostr.Tag{}
+// equal compares; nil and empty lists are the same.
+func (f *fixture) equal(what string, want, got any) {
+	f.t.Helper()
+	if d := difference(want, got); d != "" {
+		f.t.Errorf("%s (-want +got):\n%s", what, d)
 	}
-	e := nostr.Event{CreatedAt: at, Kind: kind, Tags: tags, Content: content}
-	if err := by.Sign(&e); err != nil {
-		t.Fatal(err)
+}
+
+// difference is empty for equal values, and bounded: some values are megabytes.
+func difference(want, got any) string {
+	const most = 4000
+	d := cmp.Diff(want, got, cmpopts.EquateEmpty(),
+		cmp.Comparer(func(a, b relay.URL) bool { return a == b }),
+		// For speed, or every byte would be compared by reflection.
+		cmp.Comparer(func(a, b nostr.ID) bool { return a == b }),
+		cmp.Comparer(func(a, b nostr.PubKey) bool { return a == b }),
+		cmp.Comparer(func(a, b nostr.Sig) bool { return a == b }),
+		cmp.FilterValues(func(a, b []nostr.Tag) bool { return len(a)+len(b) > 0 }, cmp.Comparer(equalTags)))
+	if len(d) > most {
+		d = d[:most] + "…"
 	}
-	return e
+	return d
 }
 
-// unsigned makes an event whose id is right and whose signature is not: many of
-// them cost little, and the store does not look at signatures.
-func unsigned(by nostr.PubKey, at int64, kind nostr.Kind, content string, tags ...nostr.Tag) nostr.Event {
-	if tags == nil {
-		tags = []nostr.Tag{}
-	}
-	e := nostr.Event{PubKey: by, CreatedAt: at, Kind: kind, Tags: tags, Content: content}
-	e.ID = sha256.Sum256(e.AppendCanonical(nil))
-	copy(e.Sig[:], e.ID[:])
-	return e
+func equalTags(a, b []nostr.Tag) bool {
+	return slices.EqualFunc(a, b, func(a, b nostr.Tag) bool { return slices.Equal(a, b) })
 }
 
-// author returns a public key that nobody has the secret of.
-func author(n int) nostr.PubKey {
-	return sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(n)))
+// base is a plausible time that the tests count from: 2023-11-14.
+const base int64 = 1_700_000_000
+
+// url returns one of any number of clearnet relays, ascending with n.
+func url(n int) relay.URL { return parse(fmt.Sprintf("wss://relay%04d.nostr.org", n)) }
+
+// onion is a relay of another network.
+func onion() relay.URL {
+	return parse("ws://duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion")
 }
 
-func urlOf(t testing.TB, n int) relay.URL {
-	t.Helper()
-	return parse(t, fmt.Sprintf("wss://relay%03d.nostr.net", n))
-}
-
-func parse(t testing.TB, text string) relay.URL {
-	t.Helper()
+func parse(text string) relay.URL {
 	u, err := relay.Parse(text)
 	if err != nil {
-		t.Fatal(err)
+		panic(err) // a fault of the suite
 	}
 	return u
 }
 
-// addRelays promotes the first n test relays.
-func addRelays(t testing.TB, st store.Store, n int) []store.Relay {
-	t.Helper()
+// relays promotes n clearnet relays at base.
+func (f *fixture) relays(n int) []store.Relay {
+	f.t.Helper()
 	urls := make([]relay.URL, n)
 	for i := range urls {
-		urls[i] = urlOf(t, i)
+		urls[i] = url(i)
 	}
-	relays, err := st.AddRelays(t.Context(), urls, 100)
-	if err != nil {
-		t.Fatal(err)
-	}
+	relays, err := f.AddRelays(f.ctx, urls, base)
+	f.must(err)
 	return relays
 }
 
-func save(t testing.TB, st store.Store, batch store.Batch) store.Saved {
-	t.Helper()
-	saved, err := st.SaveBatch(t.Context(), batch)
-	if err != nil {
-		t.Fatal(err)
+// author returns one of any number of public keys.
+func author(n int) nostr.PubKey { return sha256.Sum256(fmt.Appendf(nil, "author %d", n)) }
+
+// event returns an event with the right id. The signature is none: the store
+// takes what its callers have verified.
+func event(by int, kind nostr.Kind, at int64, content string, tags ...nostr.Tag) nostr.Event {
+	e := nostr.Event{PubKey: author(by), CreatedAt: at, Kind: kind, Tags: tags, Content: content}
+	e.ID = sha256.Sum256(e.AppendCanonical(nil))
+	copy(e.Sig[:32], e.ID[:])
+	copy(e.Sig[32:], e.PubKey[:])
+	return e
+}
+
+// notes returns n events of kind 1, one a second from base on.
+func notes(n int) []nostr.Event {
+	events := make([]nostr.Event, n)
+	for i := range events {
+		events[i] = event(i%5, 1, base+int64(i), fmt.Sprint("note ", i))
 	}
+	return events
+}
+
+func ids(events ...nostr.Event) []nostr.ID {
+	list := make([]nostr.ID, len(events))
+	for i := range events {
+		list[i] = events[i].ID
+	}
+	return list
+}
+
+func refs(events ...nostr.Event) []nostr.Ref {
+	list := make([]nostr.Ref, len(events))
+	for i := range events {
+		list[i] = nostr.Ref{ID: events[i].ID, CreatedAt: events[i].CreatedAt}
+	}
+	return list
+}
+
+// save saves a batch.
+func (f *fixture) save(b store.Batch) store.Saved {
+	f.t.Helper()
+	saved, err := f.SaveBatch(f.ctx, b)
+	f.must(err)
 	return saved
 }
 
+// add imports events.
+func (f *fixture) add(events ...nostr.Event) store.Saved {
+	f.t.Helper()
+	return f.save(store.Batch{SeenAt: base, Events: events})
+}
+
+// seqs returns the numbers of events.
+func (f *fixture) seqs(events ...nostr.Event) []store.Seq {
+	f.t.Helper()
+	seqs, err := f.Known(f.ctx, refs(events...))
+	f.must(err)
+	return seqs
+}
+
+// scan reads what ScanEvents yields.
+func (f *fixture) scan(after store.Cursor, filter nostr.Filter) []store.Scanned {
+	f.t.Helper()
+	var list []store.Scanned
+	for s, err := range f.ScanEvents(f.ctx, after, filter) {
+		f.must(err)
+		list = append(list, s)
+	}
+	return list
+}
+
 // archived returns every event in the archive's order.
-func archived(t testing.TB, st store.Store) []nostr.Event {
-	t.Helper()
+func (f *fixture) archived() []nostr.Event {
+	f.t.Helper()
 	var events []nostr.Event
-	for s, err := range st.ScanEvents(t.Context(), "", nostr.Filter{}) {
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, s := range f.scan("", nostr.Filter{}) {
 		events = append(events, s.Event)
 	}
 	return events
 }
 
-// refresh counts everything.
-func refresh(t testing.TB, st store.Store) {
-	t.Helper()
-	for {
-		done, err := st.Refresh(t.Context(), 1000)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !done.More {
-			return
-		}
+// refresh brings the sums up to date.
+func (f *fixture) refresh() {
+	f.t.Helper()
+	for more := true; more; {
+		r, err := f.Refresh(f.ctx, 1000)
+		f.must(err)
+		more = r.More
 	}
 }
 
-func totals(t testing.TB, st store.Store) store.Totals {
-	t.Helper()
-	totals, err := st.Totals(t.Context(), 2_000_000_000)
-	if err != nil {
-		t.Fatal(err)
-	}
+func (f *fixture) totals() store.Totals {
+	f.t.Helper()
+	f.refresh()
+	totals, err := f.Totals(f.ctx, base+86400)
+	f.must(err)
 	return totals
 }
 
-// equal compares; nil and empty lists are the same.
-func equal[T any](t testing.TB, what string, want, got T) {
-	t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b relay.URL) bool { return a == b })); diff != "" {
-		t.Errorf("%s: (-want +got)\n%s", what, diff)
-	}
-}
+// interruptions is how many times interrupted tries: more than any call asks
+// its context.
+const interruptions = 200
 
-func ids(events []nostr.Event) []string {
-	list := make([]string, len(events))
-	for i, e := range events {
-		list[i] = e.ID.String()[:8]
-	}
-	return list
-}
-
-func cancelled(t testing.TB) context.Context {
-	ctx, cancel := context.WithCancel(t.Context())
+// interrupted calls work with a context that has ended, and then with contexts
+// that end when they are asked for the first time, the second and so on, until
+// work succeeds. After every failure, check must find nothing done.
+func (f *fixture) interrupted(work func(context.Context) error, check func()) {
+	f.t.Helper()
+	over, cancel := context.WithCancel(f.ctx)
 	cancel()
-	return ctx
+	if err := work(over); !errors.Is(err, context.Canceled) {
+		f.t.Errorf("with an ended context: %v, want %v", err, context.Canceled)
+	}
+	check()
+	for n := range interruptions {
+		ctx, cancel := context.WithCancel(f.ctx)
+		err := work(&ending{Context: ctx, left: n, cancel: cancel})
+		cancel()
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, context.Canceled) {
+			f.t.Fatalf("with a context that ends: %v, want %v", err, context.Canceled)
+		}
+		check()
+	}
+	f.t.Fatalf("the work never succeeds")
 }
+
+// ending is a context that ends when Err is called once too often.
+type ending struct {
+	context.Context
+	mu     sync.Mutex
+	left   int
+	cancel context.CancelFunc
+}
+
+// Err implements context.Context.
+func (c *ending) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left--; c.left < 0 {
+		c.cancel()
+	}
+	return c.Context.Err()
+}
+
+func ptr[T any](v T) *T { return &v }
