@@ -1,91 +1,152 @@
-package validator
+package validator_test
 
 import (
-	"context"
 	"log/slog"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/hints"
+	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/core/store/sqlite"
+	"bigbrotr/internal/services/validator"
 	"bigbrotr/internal/simnet"
 )
 
-func newService() *Service {
-	cfg := dial.DefaultConfig()
-	cfg.AllowLocal = true
-	own := DefaultConfig()
-	own.Timeout = config.Duration(2 * time.Second)
-	return New(own, nil, dial.New(cfg), "test", slog.New(slog.DiscardHandler))
+func newStore(t *testing.T) *sqlite.DB {
+	t.Helper()
+	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return db
 }
 
-func TestTry(t *testing.T) {
+// try makes candidates of the URLs and runs one cycle over them.
+func try(t *testing.T, db *sqlite.DB, urls ...relay.URL) {
+	t.Helper()
+	mentions := make([]store.Mention, len(urls))
+	for i, url := range urls {
+		mentions[i] = store.Mention{URL: url, Class: hints.Seed, At: time.Now().Unix()}
+	}
+	if _, err := db.AddMentions(t.Context(), mentions); err != nil {
+		t.Fatal(err)
+	}
+	network := dial.DefaultConfig()
+	network.AllowLocal = true
+	cfg := validator.DefaultConfig()
+	cfg.Timeout = config.Duration(2 * time.Second)
+	s := validator.New(cfg, db, dial.New(network), "test", slog.New(slog.DiscardHandler))
+	if err := s.Cycle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// candidates returns all that are left, by URL.
+func candidates(t *testing.T, db *sqlite.DB) map[relay.URL]store.Candidate {
+	t.Helper()
+	later := time.Now().Unix() + 365*86400
+	list, err := db.DueCandidates(t.Context(), store.Due{Service: "test", Now: later, Limit: 100, Owner: "test", Until: later})
+	if err != nil {
+		t.Fatal(err)
+	}
+	byURL := map[relay.URL]store.Candidate{}
+	for _, c := range list {
+		byURL[c.URL] = c
+	}
+	return byURL
+}
+
+// TestCycle tries relays of every kind: what answers as a relay is promoted,
+// everything else stays a candidate with its cause.
+func TestCycle(t *testing.T) {
 	fault := func(what simnet.What, n int) simnet.Behaviour {
 		return simnet.Behaviour{Faults: []simnet.Fault{{What: what, When: simnet.Always, N: n}}}
 	}
-	for _, test := range []struct {
+	network := simnet.New(1)
+	t.Cleanup(network.Close)
+	tests := []struct {
 		name      string
 		behaviour simnet.Behaviour
-		want      dial.Cause
+		want      dial.Cause // empty: promoted
 	}{
 		{"answers", simnet.Behaviour{}, ""},
 		{"asks for authentication", simnet.Behaviour{Auth: true}, ""},
 		{"refuses", simnet.Behaviour{Restricted: []nostr.Kind{1}}, ""},
 		{"refuses by CLOSED", fault(simnet.Closed, 0), ""},
 		{"only says NOTICE", fault(simnet.NoticeOnly, 0), dial.CauseNoNostr},
+		{"says nothing", fault(simnet.Silent, 0), dial.CauseNoNostr},
 		{"sends back what it gets", fault(simnet.Echo, 0), dial.CauseNoNostr},
 		{"is no WebSocket", fault(simnet.Status, 404), dial.CauseHTTPStatus},
 		{"leaves", fault(simnet.Leave, 0), dial.CauseDisconnected},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			network := simnet.New(1)
-			t.Cleanup(network.Close)
-			r, err := network.AddRelay(test.behaviour)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-			defer cancel()
-			if have := newService().try(ctx, r.URL()); have != test.want {
-				t.Errorf("cause %q, want %q", have, test.want)
-			}
-		})
+	}
+	for _, test := range tests {
+		if _, err := network.AddRelay(test.behaviour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dead, err := network.AddDead()
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := newStore(t)
+	try(t, db, network.URLs()...)
+	left := candidates(t, db)
+	for i, test := range tests {
+		url := network.Relays()[i].URL()
+		_, err := db.Relay(t.Context(), url)
+		if promoted := err == nil; promoted != (test.want == "") {
+			t.Errorf("a relay that %s: promoted is %t", test.name, promoted)
+		}
+		if c, is := left[url]; is != (test.want != "") || c.LastCause != test.want {
+			t.Errorf("a relay that %s: candidate is %t because of %q, want %q", test.name, is, c.LastCause, test.want)
+		}
+	}
+	if c := left[dead]; c.LastCause != dial.CauseTCPRefused || c.Attempts != 1 {
+		t.Errorf("a dead address: %+v", c)
 	}
 }
 
-// TestSchedule checks that a failed candidate is tried again ever more rarely,
-// and that what does not pass by itself waits longer from the start.
+// TestSchedule checks that a failed candidate waits, and that what does not
+// pass by itself waits longer.
 func TestSchedule(t *testing.T) {
 	network := simnet.New(3)
 	t.Cleanup(network.Close)
-	url, err := network.AddDead()
+	dead, err := network.AddDead()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newService()
-	last := int64(0)
-	for attempts := range 7 {
-		v := s.verdict(t.Context(), store.Candidate{URL: url, Attempts: attempts})
-		if v.Valid || v.Cause != dial.CauseTCPRefused {
-			t.Fatalf("a dead address: %+v", v)
-		}
-		if wait := v.NextDue - v.At; wait <= last {
-			t.Errorf("attempt %d: wait of %d s after one of %d s", attempts+1, wait, last)
-		} else {
-			last = wait
-		}
-	}
-	if week := int64(7 * 86400); last < week {
-		t.Errorf("the last wait is %d s, want weeks", last)
-	}
-	r, err := network.AddRelay(simnet.Behaviour{Faults: []simnet.Fault{{What: simnet.Status, When: simnet.Always, N: 404}}})
+	web, err := network.AddRelay(simnet.Behaviour{Faults: []simnet.Fault{{What: simnet.Status, When: simnet.Always, N: 404}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v := s.verdict(t.Context(), store.Candidate{URL: r.URL()}); v.NextDue-v.At < 1800 {
-		t.Errorf("a web server is tried again after %d s", v.NextDue-v.At)
+	db := newStore(t)
+	begin := time.Now().Unix()
+	try(t, db, dead, web.URL())
+	try(t, db, dead, web.URL()) // neither is due
+	left := candidates(t, db)
+	for _, test := range []struct {
+		url      relay.URL
+		min, max int64 // seconds
+	}{
+		{dead, 50, 80},
+		{web.URL(), 3000, 4500},
+	} {
+		c := left[test.url]
+		if wait := c.NextDue - begin; c.Attempts != 1 || wait < test.min || wait > test.max {
+			t.Errorf("%s: tried %d times, waits %d s, want once and %d to %d s", test.url, c.Attempts, wait, test.min, test.max)
+		}
 	}
 }

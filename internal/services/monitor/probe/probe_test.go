@@ -1,4 +1,4 @@
-package probe
+package probe_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/services/monitor/probe"
 	"bigbrotr/internal/simnet"
 )
 
@@ -20,7 +21,7 @@ func dialer() *dial.Dialer {
 
 // check runs all probes on a relay of the given behaviour and returns the
 // results by name.
-func check(t *testing.T, b simnet.Behaviour, events int) map[string]Result {
+func check(t *testing.T, b simnet.Behaviour, events int) map[string]probe.Result {
 	t.Helper()
 	network := simnet.New(1)
 	t.Cleanup(network.Close)
@@ -34,12 +35,12 @@ func check(t *testing.T, b simnet.Behaviour, events int) map[string]Result {
 	return checkURL(t, r.URL())
 }
 
-func checkURL(t *testing.T, url relay.URL) map[string]Result {
+func checkURL(t *testing.T, url relay.URL) map[string]probe.Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	results := map[string]Result{}
-	for _, r := range Check(ctx, url, dialer()) {
+	results := map[string]probe.Result{}
+	for _, r := range probe.Check(ctx, url, dialer()) {
 		if r.OK != (r.Cause == "") {
 			t.Errorf("%s is ok: %t, because of %q", r.Probe, r.OK, r.Cause)
 		}
@@ -101,11 +102,11 @@ func TestCheck(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			have := check(t, test.behaviour, test.events)
-			for probe, cause := range test.want {
-				if r, ran := have[probe]; !ran {
-					t.Errorf("%s did not run", probe)
+			for name, cause := range test.want {
+				if r, ran := have[name]; !ran {
+					t.Errorf("%s did not run", name)
 				} else if r.Cause != cause {
-					t.Errorf("%s: cause %q (%s), want %q", probe, r.Cause, r.Detail, cause)
+					t.Errorf("%s: cause %q (%s), want %q", name, r.Cause, r.Detail, cause)
 				}
 			}
 			if len(have) != len(test.want) {
