@@ -66,6 +66,9 @@ type RelayReader interface {
 	RelaySummaries(ctx context.Context, q RelayQuery) ([]RelaySummary, error)
 	// RelayCoverage returns the claims and holes of a relay over all filters.
 	RelayCoverage(ctx context.Context, id RelayID) ([]Coverage, []Hole, error)
+	// Filter returns the filter that claims and holes name by its number;
+	// ErrNotFound when it has none.
+	Filter(ctx context.Context, id FilterID) (nostr.Filter, error)
 }
 
 // LevelTotal sums the claims of one level.

@@ -26,8 +26,9 @@ func Indexed(t nostr.Tag) bool {
 }
 
 // private lists the kinds that are for their recipients only: direct messages
-// (NIP-04, NIP-17), seals and gift wraps (NIP-59), also ephemeral ones.
-var private = []nostr.Kind{4, 13, 14, 15, 1059, 21059}
+// (NIP-04, NIP-17), seals and gift wraps (NIP-59).
+var private = []nostr.Kind{4, 13, 14, 15, 1059}
 
-// Private tells whether events of a kind are never served to strangers.
-func Private(k nostr.Kind) bool { return slices.Contains(private, k) }
+// Private tells whether events of a kind are never served to strangers: those
+// for their recipients, and ephemeral ones, which are nobody's any more.
+func Private(k nostr.Kind) bool { return k.IsEphemeral() || slices.Contains(private, k) }

@@ -199,14 +199,7 @@ func (s *saving) events() error {
 			s.saved.Refused = append(s.saved.Refused, e.ID)
 			continue
 		}
-		var tags, content string
-		var raw []byte
-		tags, content, raw, s.buf = columns(e, s.buf)
-		var rawColumn any
-		if raw != nil {
-			rawColumn = raw
-		}
-		n, err := s.c.exec(sqlAddEvent, s.w.nextSeq, e.ID[:], e.PubKey[:], e.CreatedAt, int64(e.Kind), s.batch.SeenAt, e.Sig[:], tags, content, rawColumn)
+		n, err := s.addEvent(e)
 		if errors.Is(err, errRow) {
 			s.poison = append(s.poison, store.Rejected{Reason: reasonUnstorable, Raw: e.AppendJSON(nil)})
 			continue
@@ -233,6 +226,20 @@ func (s *saving) events() error {
 	}
 	s.newTerms = s.w.terms[terms:]
 	return nil
+}
+
+// addEvent returns 0 when the event is there already.
+func (s *saving) addEvent(e *nostr.Event) (n int64, err error) {
+	var tags, content string
+	var raw []byte
+	if tags, content, raw, s.buf, err = columns(e, s.buf); err != nil {
+		return 0, err
+	}
+	var rawColumn any
+	if raw != nil {
+		rawColumn = raw
+	}
+	return s.c.exec(sqlAddEvent, s.w.nextSeq, e.ID[:], e.PubKey[:], e.CreatedAt, int64(e.Kind), s.batch.SeenAt, e.Sig[:], tags, content, rawColumn)
 }
 
 // reasonUnstorable says of a rejected row that the backend cannot hold it.

@@ -43,6 +43,28 @@ func (db *DB) FilterID(ctx context.Context, filter nostr.Filter) (store.FilterID
 	return store.FilterID(id), nil
 }
 
+const sqlFilter = `SELECT json FROM filter WHERE id = ?`
+
+// Filter implements store.RelayReader.
+func (db *DB) Filter(ctx context.Context, id store.FilterID) (nostr.Filter, error) {
+	var text string
+	err := db.read(ctx, func(c *conn) error {
+		found, err := c.one(ctx, func(r row) { text = r.text(0) }, sqlFilter, int64(id))
+		if err == nil && !found {
+			err = store.ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return nostr.Filter{}, fmt.Errorf("read filter %d: %w", id, err)
+	}
+	filter, err := nostr.ParseFilter([]byte(text))
+	if err != nil {
+		return nostr.Filter{}, fmt.Errorf("read filter %d: %w", id, err)
+	}
+	return filter, nil
+}
+
 func canonicalFilter(f nostr.Filter) string {
 	f.IDs = set(f.IDs, func(a, b nostr.ID) int { return bytes.Compare(a[:], b[:]) })
 	f.Authors = set(f.Authors, func(a, b nostr.PubKey) int { return bytes.Compare(a[:], b[:]) })

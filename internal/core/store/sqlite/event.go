@@ -61,8 +61,9 @@ func substitute(s string) string {
 }
 
 // columns returns what is stored of an event's text: tags as JSON, content and,
-// when those cannot be exact, the whole event as JSON.
-func columns(e *nostr.Event, buf []byte) (tags, content string, raw, _ []byte) {
+// when those cannot be exact, the whole event as JSON. It is errRow for text
+// that no JSON holds.
+func columns(e *nostr.Event, buf []byte) (tags, content string, raw, _ []byte, err error) {
 	exact := holdable(e.Content)
 	for _, t := range e.Tags {
 		for _, s := range t {
@@ -71,7 +72,7 @@ func columns(e *nostr.Event, buf []byte) (tags, content string, raw, _ []byte) {
 	}
 	if exact {
 		buf = appendTags(buf[:0], e.Tags)
-		return string(buf), e.Content, nil, buf
+		return string(buf), e.Content, nil, buf, nil
 	}
 	shown := make([]nostr.Tag, len(e.Tags))
 	for i, t := range e.Tags {
@@ -81,7 +82,11 @@ func columns(e *nostr.Event, buf []byte) (tags, content string, raw, _ []byte) {
 		}
 	}
 	buf = appendTags(buf[:0], shown)
-	return string(buf), substitute(e.Content), e.AppendJSON(nil), buf
+	raw = e.AppendJSON(nil)
+	if _, err := nostr.ParseEvent(raw); err != nil {
+		return "", "", nil, buf, errRow
+	}
+	return string(buf), substitute(e.Content), raw, buf, nil
 }
 
 // eventColumns is what scanEvent reads, in order.

@@ -161,8 +161,10 @@ func (w *writer) refresh(ctx context.Context, limit int) (store.Refreshed, error
 	if _, err := w.c.exec(sqlDeleteLog, last); err != nil {
 		return done, err
 	}
-	_, err = w.c.exec(sqlSetCounted, counted)
-	return done, err
+	if _, err := w.c.exec(sqlSetCounted, counted); err != nil {
+		return done, err
+	}
+	return done, ctx.Err()
 }
 
 const (

@@ -239,6 +239,9 @@ func (p *pool) close() error {
 // read runs a piece of reading on a connection of the pool. It is kept short:
 // a long read keeps the log from being cut.
 func (db *DB) read(ctx context.Context, run func(*conn) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	p := &db.readers
 	var c *conn
 	select {

@@ -54,6 +54,9 @@ func newWriter(db *DB, c *conn) *writer {
 // do runs a piece of work and returns when it is durable. Once it has begun,
 // only its outcome counts, not ctx: the caller learns what is true.
 func (w *writer) do(ctx context.Context, lane chan *task, run func(*writer) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	t := &task{run: run, done: make(chan error, 1)}
 	select {
 	case lane <- t:
