@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"bigbrotr/internal/app"
@@ -45,7 +46,7 @@ func (c *configCheckCmd) Run(g *Globals) error {
 		return err
 	}
 	problems := []string{}
-	if list, ok := err.(config.Problems); ok {
+	if list, ok := errors.AsType[config.Problems](err); ok {
 		for _, p := range list {
 			problems = append(problems, p.String())
 		}

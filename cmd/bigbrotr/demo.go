@@ -60,6 +60,9 @@ func (c *demoCmd) Run(ctx context.Context, g *Globals) (err error) {
 	}()
 	begin := time.Now()
 	result, err := c.watch(running, demo)
+	if ctx.Err() != nil && !g.JSON {
+		return nil // whoever looked at it has seen enough
+	}
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 
 	"bigbrotr/internal/app"
@@ -48,8 +47,11 @@ func (c *importCmd) Run(ctx context.Context, g *Globals) (err error) {
 		total.Stored += done.Stored
 		total.Known += done.Known
 		total.Rejected += done.Rejected
+		if ctx.Err() != nil {
+			return fmt.Errorf("import %s: %d events of it are stored: %w", name, done.Stored, errStopped)
+		}
 		if err != nil {
-			return fmt.Errorf("import %s: %w; %d events of it are stored, run it again to go on", name, err, done.Stored)
+			return app.Explain(cfg, fmt.Errorf("import %s: %w; %d events of it are stored, run it again to go on", name, err, done.Stored))
 		}
 	}
 	if err := app.Refresh(ctx, cfg, st, log); err != nil {
@@ -87,5 +89,5 @@ func importFile(ctx context.Context, g *Globals, name string, intake *archive.In
 	}
 	bar := g.bytesBar(name, size)
 	defer bar.done()
-	return archive.Import(ctx, io.Reader(r), intake, st, rejected, bar.set)
+	return archive.Import(ctx, r, intake, st, rejected, bar.set)
 }

@@ -31,6 +31,9 @@ var errPart = errors.New("done in part")
 // errSaid ends a command that failed and has said so itself.
 var errSaid = errors.New("failed")
 
+// errStopped ends a command that was asked to stop and loses nothing by it.
+var errStopped = errors.New("stopped before the end; run it again to go on")
+
 // usageError is an argument that cannot be used.
 type usageError struct{ error }
 
@@ -112,6 +115,9 @@ func exitCode(err error, stderr io.Writer) int {
 		return exitFailed
 	}
 	fmt.Fprintf(stderr, "bigbrotr: %v\n", err)
+	if errors.Is(err, errStopped) {
+		return exitDone
+	}
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}

@@ -12,6 +12,7 @@ import (
 
 	"bigbrotr/internal/app"
 	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/service"
 	"bigbrotr/internal/services/synchronizer"
 )
 
@@ -42,51 +43,57 @@ func (c *syncCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if err != nil {
 		return err
 	}
-	service := app.NewSynchronizer(cfg, st, log)
+	syncer := app.NewSynchronizer(cfg, st, log)
 	bars := g.progress()
 	var (
-		mu    sync.Mutex
-		part  bool
-		group errgroup.Group
+		mu   sync.Mutex
+		part bool
 	)
-	group.SetLimit(cfg.Synchronizer.Parallel)
-	for _, r := range relays {
-		group.Go(func() error {
-			bar := newSyncBar(bars, r.URL)
-			report, err := service.Sync(ctx, r, bar.set)
-			bar.done()
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			part = part || report.Cause != ""
-			if g.JSON {
-				return g.print(report)
-			}
-			return printSync(g, report)
-		})
-	}
-	err = group.Wait()
+	runner := service.NewRunner(cfg.Stop.Grace.Std(), log)
+	runner.Add("sync", service.Func(func(working context.Context) error {
+		var group errgroup.Group
+		group.SetLimit(cfg.Synchronizer.Parallel)
+		for _, r := range relays {
+			group.Go(func() error {
+				bar := newSyncBar(bars, r.URL)
+				report, err := syncer.Sync(working, r, bar.set)
+				bar.done()
+				if err != nil {
+					return err
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				part = part || report.Cause != ""
+				if g.JSON {
+					return g.print(report)
+				}
+				return printSync(g, report, ctx.Err() != nil)
+			})
+		}
+		return group.Wait()
+	}))
+	err = runner.Run(ctx)
 	bars.Wait()
-	if err == nil {
-		err = ctx.Err()
+	switch {
+	case err != nil:
+		return app.Explain(cfg, err)
+	case ctx.Err() != nil:
+		return errStopped
+	case part:
+		return errPart
 	}
-	if err == nil {
-		err = app.Refresh(ctx, cfg, st, log)
-	}
-	if err == nil && part {
-		err = errPart
-	}
-	return err
+	return nil
 }
 
-func printSync(g *Globals, r synchronizer.Report) error {
+func printSync(g *Globals, r synchronizer.Report, stopped bool) error {
 	var covered int64
 	for _, c := range r.Coverage {
 		covered += c.Hi - c.Lo + 1
 	}
 	outcome := "complete"
+	if stopped {
+		outcome = "stopped"
+	}
 	if r.Cause != "" {
 		outcome = "ended early: " + string(r.Cause)
 	}

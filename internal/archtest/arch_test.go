@@ -35,8 +35,8 @@ var layers = []struct {
 	// Parts of the protocol.
 	{"internal/core/nostr/nip[0-9][0-9]", 2},
 	{"internal/core/nostr/negentropy", 2},
-	{"internal/core/nostr/hints", 2},
-	// One connection.
+	// On those parts: hints reads bech32 names. One connection.
+	{"internal/core/nostr/hints", 3},
 	{"internal/core/nostr/session", 3},
 	// Contracts.
 	{"internal/core/store", 4},

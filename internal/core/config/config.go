@@ -24,7 +24,7 @@ import (
 )
 
 // EnvPrefix begins the name of every environment variable that sets a key:
-// sync.page_size is set by BIGBROTR_SYNC_PAGE_SIZE.
+// dial.per_address is set by BIGBROTR_DIAL_PER_ADDRESS.
 const EnvPrefix = "BIGBROTR_"
 
 // maxFile bounds a configuration file, in bytes. Real ones have a few hundred
@@ -52,7 +52,7 @@ type Flag struct {
 }
 
 // Origins maps the path of each key that does not have its default to where its
-// value comes from: "bigbrotr.yaml:12", "BIGBROTR_SYNC_PAGE_SIZE" or "--page".
+// value comes from: "bigbrotr.yaml:12", "BIGBROTR_DIAL_PER_ADDRESS" or "--page".
 type Origins map[string]string
 
 // Validator is implemented by the Config of a section whose values depend on

@@ -175,7 +175,7 @@ document are refused. All problems are reported together, each with its line.
 A value comes from the strongest source that names it:
 
 1. a flag on the command line,
-2. an environment variable, named after the key: ` + "`sync.page_size` is `BIGBROTR_SYNC_PAGE_SIZE`" + `.
+2. an environment variable, named after the key: ` + "`dial.per_address` is `BIGBROTR_DIAL_PER_ADDRESS`" + `.
    A list is written with commas. A variable that begins with ` + "`BIGBROTR_`" + ` and
    sets no key is refused,
 3. the file. A list in the file replaces the default list,
