@@ -124,9 +124,24 @@ func Accounts(ctx context.Context, st store.Store, urls []relay.URL) ([]simnet.A
 		if err != nil {
 			return nil, err
 		}
-		account := simnet.Account{Relay: url, Held: func(id nostr.ID) bool { return carried[url][id] }}
+		account := simnet.Account{
+			Relay: url, Filters: map[store.FilterID]nostr.Filter{},
+			Held: func(id nostr.ID) bool { return carried[url][id] },
+		}
 		if account.Claims, account.Holes, err = st.RelayCoverage(ctx, r.ID); err != nil {
 			return nil, err
+		}
+		named := map[store.FilterID]bool{}
+		for _, c := range account.Claims {
+			named[c.Filter] = true
+		}
+		for _, h := range account.Holes {
+			named[h.Filter] = true
+		}
+		for id := range named {
+			if account.Filters[id], err = st.Filter(ctx, id); err != nil {
+				return nil, err
+			}
 		}
 		accounts = append(accounts, account)
 	}

@@ -81,7 +81,7 @@ func open(ctx context.Context, cfg Config, opts sqlite.Options) (*sqlite.DB, err
 	return db, nil
 }
 
-// explain adds to the error of a store what its reader can do.
+// explain adds to the error of opening a store what its reader can do.
 func explain(cfg Config, err error) error {
 	remedy := ""
 	switch {
@@ -105,4 +105,12 @@ func explain(cfg Config, err error) error {
 		return fmt.Errorf("open %s: %w", cfg.StoreURL(), err)
 	}
 	return fmt.Errorf("open %s: %w; %s", cfg.StoreURL(), err, remedy)
+}
+
+// Explain adds to the error of work on an open store what its reader can do.
+func Explain(cfg Config, err error) error {
+	if errors.Is(err, store.ErrFull) {
+		return fmt.Errorf("%w; free some space where %s is; nothing was written half", err, cfg.StoreURL())
+	}
+	return err
 }
