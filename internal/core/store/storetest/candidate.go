@@ -100,14 +100,14 @@ func testCandidates(t *testing.T, open opener) {
 			f.equal("by class", texts(want...), candidateURLs(f.dueCandidates(base)))
 
 			// A weaker class does not weaken, a stronger one strengthens.
-			f.mention(by(url(16), hints.Content, 1)...)
-			f.mention(by(url(10), hints.Seed, 1, 2)...)
+			f.mention(by(url(16), hints.Content, 2)...)
+			f.mention(by(url(10), hints.Seed, 1, 2, 3)...)
 			want = append([]relay.URL{url(10)}, want[:6]...)
 			f.equal("after more mentions", texts(want...), candidateURLs(f.dueCandidates(base)))
 
 			// More authors first, over all classes of a URL; no author counts none.
 			f.mention(by(url(20), hints.Seed, 1, 2, 3, 4)...)
-			f.mention(append(by(url(21), hints.Seed, 1, 2, 3), by(url(21), hints.Content, 3, 4, 5)...)...)
+			f.mention(append(by(url(21), hints.Seed, 1, 2, 3), by(url(21), hints.Content, 3, 4, 5)...)...) // five
 			f.mention(store.Mention{URL: url(22), Class: hints.Seed, At: base})
 			want = append([]relay.URL{url(21), url(20)}, want...)
 			want = append(append(want[:4:4], url(22)), want[4:]...)
@@ -116,7 +116,7 @@ func testCandidates(t *testing.T, open opener) {
 			// Of equals the longest due.
 			f.mention(store.Mention{URL: url(5), Class: hints.Seed, Author: author(1), At: base - 1}, store.Mention{URL: url(4), Class: hints.Seed, Author: author(1), At: base + 1},
 				store.Mention{URL: url(6), Class: hints.Seed, Author: author(1), At: base - 2})
-			f.equal("by time", texts(url(21), url(20), url(10), url(6), url(5), url(16), url(4)), candidateURLs(f.dueCandidates(base + 1))[:7])
+			f.equal("by time", texts(url(21), url(20), url(10), url(16), url(6), url(5), url(4)), candidateURLs(f.dueCandidates(base + 1))[:7])
 		},
 		"authors are estimated": func(t *testing.T, f *fixture) {
 			const n = 2000
