@@ -136,7 +136,7 @@ const sqlLatestChecks = `
 		UNION ALL
 		SELECT (SELECT min(probe) FROM check_result WHERE relay_id = ?1 AND probe > p.probe) FROM p WHERE p.probe IS NOT NULL)
 	SELECT c.at, c.probe, c.ok, c.cause, c.numbers, c.detail, d.type, d.data
-	FROM p JOIN check_result c ON c.relay_id = ?1 AND c.probe = p.probe
+	FROM p CROSS JOIN check_result c ON c.relay_id = ?1 AND c.probe = p.probe
 		AND c.at = (SELECT max(at) FROM check_result WHERE relay_id = ?1 AND probe = p.probe)
 	LEFT JOIN document d ON d.id = c.document_id
 	ORDER BY c.probe`
