@@ -93,7 +93,7 @@ func (c *conversation) answerReq(ctx context.Context, be *Behaviour, a ask) erro
 
 	drip, slow := find(Drip)
 	c.wire.pack()
-	defer c.wire.release() //nolint:errcheck // an error comes back with the next write
+	defer func() { _ = c.wire.release() }() // an error comes back with the next write
 	say := func(write func() error) error {
 		if err := write(); err != nil || !slow {
 			return err

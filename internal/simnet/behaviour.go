@@ -248,8 +248,8 @@ func (w When) strikes(seed uint64, occasion int64) bool {
 	h := fnv.New64a()
 	var b [16]byte
 	binary.LittleEndian.PutUint64(b[:], seed)
-	binary.LittleEndian.PutUint64(b[8:], uint64(occasion)) //nolint:gosec // counts are positive
-	h.Write(b[:])                                          //nolint:errcheck // never fails, by its contract
+	binary.LittleEndian.PutUint64(b[8:], uint64(occasion))
+	h.Write(b[:])
 	return float64(mixBits(h.Sum64()))/math.MaxUint64 < w.Chance
 }
 
@@ -266,7 +266,7 @@ func mixBits(x uint64) uint64 {
 func (be *Behaviour) struck(seed uint64, occasion int64, want func(What) bool) []Fault {
 	var out []Fault
 	for i, f := range be.Faults {
-		if want(f.What) && f.When.strikes(seed+uint64(i), occasion) { //nolint:gosec // an index
+		if want(f.What) && f.When.strikes(seed+uint64(i), occasion) {
 			out = append(out, f)
 		}
 	}

@@ -26,7 +26,7 @@ func TestPages(t *testing.T) {
 	kinds := []nostr.Kind{4, 7}
 	mid := events[50].CreatedAt
 
-	limit := func(n int) nostr.Filter { return nostr.Filter{Limit: ptr(n)} }
+	limit := func(n int) nostr.Filter { return nostr.Filter{Limit: new(n)} }
 	n := network(t)
 	for _, test := range []struct {
 		name   string
@@ -44,23 +44,35 @@ func TestPages(t *testing.T) {
 		{"limit above cap refused", simnet.Behaviour{Cap: 20, RefuseOverCap: true}, limit(50), nil, session.Closed, "invalid"},
 		{"limit at cap accepted", simnet.Behaviour{Cap: 20, RefuseOverCap: true}, limit(20), all[:20], 0, ""},
 		{"oldest first", simnet.Behaviour{Cap: 20, Order: simnet.OldestFirst}, nostr.Filter{}, oldest[:20], 0, ""},
-		{"oldest first in a window", simnet.Behaviour{Cap: 1, Order: simnet.OldestFirst}, nostr.Filter{Until: ptr(mid), Since: ptr(mid)}, all[50:51], 0, ""},
+		{"oldest first in a window", simnet.Behaviour{Cap: 1, Order: simnet.OldestFirst}, nostr.Filter{Until: new(mid), Since: new(mid)}, all[50:51], 0, ""},
 		{"by id", simnet.Behaviour{Cap: 20, Order: simnet.ByID}, nostr.Filter{}, byID[:20], 0, ""},
-		{"since ignored", simnet.Behaviour{IgnoreSince: true}, nostr.Filter{Since: ptr(mid)}, all, 0, ""},
-		{"until ignored", simnet.Behaviour{IgnoreUntil: true, Cap: 20}, nostr.Filter{Until: ptr(mid)}, all[:20], 0, ""},
+		{"since ignored", simnet.Behaviour{IgnoreSince: true}, nostr.Filter{Since: new(mid)}, all, 0, ""},
+		{"until ignored", simnet.Behaviour{IgnoreUntil: true, Cap: 20}, nostr.Filter{Until: new(mid)}, all[:20], 0, ""},
 		{"limit ignored", simnet.Behaviour{IgnoreLimit: true, Cap: 20}, limit(5), all[:20], 0, ""},
 		{"limit ignored, default known", simnet.Behaviour{IgnoreLimit: true, Cap: 20, DefaultLimit: 7}, limit(5), all[:20], 0, ""},
-		{"until exclusive", simnet.Behaviour{ExclusiveUntil: true}, nostr.Filter{Until: ptr(mid)}, all[51:], 0, ""},
+		{"until exclusive", simnet.Behaviour{ExclusiveUntil: true}, nostr.Filter{Until: new(mid)}, all[51:], 0, ""},
 		{"flood", simnet.Behaviour{Cap: 20, Flood: 7}, limit(50), all[:27], 0, ""},
 		{"restricted before the limit", simnet.Behaviour{Restricted: kinds, Cap: 100}, limit(30), public[:30], 0, ""},
-		{"restricted after the limit", simnet.Behaviour{Restricted: kinds, PostFilter: true, Cap: 30}, nostr.Filter{},
-			ids(slices.DeleteFunc(slices.Clone(events[:30]), private)), 0, ""},
+		{
+			"restricted after the limit",
+			simnet.Behaviour{Restricted: kinds, PostFilter: true, Cap: 30},
+			nostr.Filter{},
+			ids(slices.DeleteFunc(slices.Clone(events[:30]), private)), 0, "",
+		},
 		{"restricted asked for", simnet.Behaviour{Restricted: kinds}, nostr.Filter{Kinds: []nostr.Kind{4}}, nil, session.Closed, "auth-required"},
-		{"restricted among others", simnet.Behaviour{Restricted: kinds}, nostr.Filter{Kinds: []nostr.Kind{4, 1}, Limit: ptr(500)},
-			ids(matching(events, func(e *simnet.Event) bool { return e.Kind == 1 })), 0, ""},
+		{
+			"restricted among others",
+			simnet.Behaviour{Restricted: kinds},
+			nostr.Filter{Kinds: []nostr.Kind{4, 1}, Limit: new(500)},
+			ids(matching(events, func(e *simnet.Event) bool { return e.Kind == 1 })), 0, "",
+		},
 		{"open filter refused", simnet.Behaviour{Broad: simnet.BroadOpen}, limit(10), nil, session.Closed, "blocked"},
-		{"kinds are not open", simnet.Behaviour{Broad: simnet.BroadOpen}, nostr.Filter{Kinds: []nostr.Kind{1}, Limit: ptr(1)},
-			ids(matching(events, func(e *simnet.Event) bool { return e.Kind == 1 }))[:1], 0, ""},
+		{
+			"kinds are not open",
+			simnet.Behaviour{Broad: simnet.BroadOpen},
+			nostr.Filter{Kinds: []nostr.Kind{1}, Limit: new(1)},
+			ids(matching(events, func(e *simnet.Event) bool { return e.Kind == 1 }))[:1], 0, "",
+		},
 		{"authors wanted", simnet.Behaviour{Broad: simnet.BroadAuthorless}, nostr.Filter{Kinds: []nostr.Kind{1}}, nil, session.Closed, "blocked"},
 		{"refused by notice", simnet.Behaviour{Broad: simnet.BroadOpen, RefuseAs: simnet.RefuseNotice}, nostr.Filter{}, nil, session.Notice, "blocked"},
 		{"refused by notice and EOSE", simnet.Behaviour{Broad: simnet.BroadOpen, RefuseAs: simnet.RefuseNoticeEOSE}, nostr.Filter{}, nil, 0, ""},
@@ -122,7 +134,7 @@ func TestExclusiveUntil(t *testing.T) {
 		events = append(events, simnet.Generate(simnet.Plan{Seed: 1, Count: 1, Since: at, Until: at})...)
 	}
 	s := open(t, add(t, network(t), simnet.Behaviour{ExclusiveUntil: true}, events...), patient)
-	if got, _ := ask(t, s, nostr.Filter{Until: ptr(int64(base - 1))}); !slices.Equal(got, ids(events[2:])) {
+	if got, _ := ask(t, s, nostr.Filter{Until: new(int64(base - 1))}); !slices.Equal(got, ids(events[2:])) {
 		t.Errorf("got %d events, want 2", len(got))
 	}
 }
@@ -183,7 +195,7 @@ func TestVisible(t *testing.T) {
 		}
 	}
 	r.SetBehaviour(simnet.Behaviour{})
-	if got := r.Visible(nostr.Filter{Since: ptr(events[9].CreatedAt), Limit: ptr(2)}); len(got) != 10 {
+	if got := r.Visible(nostr.Filter{Since: new(events[9].CreatedAt), Limit: new(2)}); len(got) != 10 {
 		t.Errorf("%d events in a window, want 10", len(got))
 	}
 }

@@ -28,7 +28,7 @@ func BenchmarkServe(b *testing.B) {
 			before := r.Stats()
 			i := 0
 			for b.Loop() {
-				f := nostr.Filter{Until: ptr(visible[i%4000].CreatedAt), Limit: ptr(1000)}
+				f := nostr.Filter{Until: new(visible[i%4000].CreatedAt), Limit: new(1000)}
 				i += 97
 				page, err := s.Req(b.Context(), f, func([]byte) error { return nil })
 				if err != nil || page.Events != 500 || page.End.Kind != session.EOSE {
@@ -55,8 +55,8 @@ func BenchmarkPick(b *testing.B) {
 		name   string
 		filter nostr.Filter
 	}{
-		{"second", nostr.Filter{Since: ptr(int64(base + 9000)), Until: ptr(int64(base + 9000))}},
-		{"day of one kind", nostr.Filter{Since: ptr(int64(base)), Until: ptr(int64(base + 10_000)), Kinds: []nostr.Kind{3}}},
+		{"second", nostr.Filter{Since: new(int64(base + 9000)), Until: new(int64(base + 9000))}},
+		{"day of one kind", nostr.Filter{Since: new(int64(base)), Until: new(int64(base + 10_000)), Kinds: []nostr.Kind{3}}},
 		{"ids", nostr.Filter{IDs: ids(events[1000:1500])}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {

@@ -41,7 +41,7 @@ func (b *book) add(events []*Event, at int64) []entry {
 	for _, e := range events {
 		if !e.Kind.IsEphemeral() {
 			b.seq++
-			fresh = append(fresh, entry{Event: e, seq: b.seq, added: uint32(at)}) //nolint:gosec // seconds until 2106
+			fresh = append(fresh, entry{Event: e, seq: b.seq, added: uint32(at)}) // seconds until 2106
 		}
 	}
 	slices.SortStableFunc(fresh, compareEntries)

@@ -74,8 +74,8 @@ func forged(e *nostr.Event) *Event {
 func WriteEvents(w io.Writer, events []*Event) error {
 	buf := bufio.NewWriterSize(w, 1<<20)
 	for _, e := range events {
-		buf.Write(e.JSON)   //nolint:errcheck // Flush reports it
-		buf.WriteByte('\n') //nolint:errcheck // Flush reports it
+		_, _ = buf.Write(e.JSON) // Flush reports an error
+		_ = buf.WriteByte('\n')
 	}
 	if err := buf.Flush(); err != nil {
 		return fmt.Errorf("write events: %w", err)

@@ -18,7 +18,7 @@ import (
 func TestAnswerFaults(t *testing.T) {
 	events := newestFirst(simnet.Generate(plan(60)))
 	all := ids(events)
-	window := nostr.Filter{Since: ptr(events[39].CreatedAt), Until: ptr(events[20].CreatedAt)}
+	window := nostr.Filter{Since: new(events[39].CreatedAt), Until: new(events[20].CreatedAt)}
 	inside := all[20:40]
 	n := network(t)
 	for _, test := range []struct {
@@ -41,51 +41,65 @@ func TestAnswerFaults(t *testing.T) {
 		{fault: simnet.Fault{What: simnet.Reset, N: 5}, end: session.Disconnect},
 		{fault: simnet.Fault{What: simnet.Leave, N: 5}, events: 5, end: session.Disconnect},
 		{fault: simnet.Fault{What: simnet.BadFrame, N: 5}, events: 5, end: session.Disconnect},
-		{fault: simnet.Fault{What: simnet.Outside, N: 3}, events: 23, end: session.EOSE,
+		{
+			fault: simnet.Fault{What: simnet.Outside, N: 3}, events: 23, end: session.EOSE,
 			check: func(t *testing.T, got []nostr.ID, _ session.Page, _ *session.Session) {
 				out := slices.DeleteFunc(slices.Clone(got), func(id nostr.ID) bool { return slices.Contains(inside, id) })
 				if len(out) != 3 {
 					t.Errorf("%d events from outside", len(out))
 				}
-			}},
-		{fault: simnet.Fault{What: simnet.Duplicates, N: 6}, events: 26, end: session.EOSE,
+			},
+		},
+		{
+			fault: simnet.Fault{What: simnet.Duplicates, N: 6}, events: 26, end: session.EOSE,
 			check: func(t *testing.T, got []nostr.ID, _ session.Page, _ *session.Session) {
 				if !slices.Equal(got[20:], got[:6]) {
 					t.Error("no duplicates")
 				}
-			}},
-		{fault: simnet.Fault{What: simnet.Late, N: 6}, events: 14, end: session.EOSE,
+			},
+		},
+		{
+			fault: simnet.Fault{What: simnet.Late, N: 6}, events: 14, end: session.EOSE,
 			check: func(t *testing.T, _ []nostr.ID, page session.Page, s *session.Session) {
-				ask(t, s, nostr.Filter{Limit: ptr(1)}) // the late ones came before its answer
+				ask(t, s, nostr.Filter{Limit: new(1)}) // the late ones came before its answer
 				if late := s.Late(page.Sub); late.Events != 6 {
 					t.Errorf("%d late events", late.Events)
 				}
-			}},
+			},
+		},
 		{fault: simnet.Fault{What: simnet.Stray, N: 6}, events: 20, end: session.EOSE},
-		{fault: simnet.Fault{What: simnet.Garbage, N: 8}, end: session.EOSE, events: 20,
+		{
+			fault: simnet.Fault{What: simnet.Garbage, N: 8}, end: session.EOSE, events: 20,
 			check: func(t *testing.T, _ []nostr.ID, page session.Page, _ *session.Session) {
 				if page.Malformed == 0 {
 					t.Error("nothing malformed")
 				}
-			}},
-		{fault: simnet.Fault{What: simnet.Oversize, N: 6 << 20}, events: 20, end: session.EOSE,
+			},
+		},
+		{
+			fault: simnet.Fault{What: simnet.Oversize, N: 6 << 20}, events: 20, end: session.EOSE,
 			check: func(t *testing.T, _ []nostr.ID, page session.Page, _ *session.Session) {
 				if page.Oversize != 1 {
 					t.Errorf("%d oversized messages", page.Oversize)
 				}
-			}},
-		{fault: simnet.Fault{What: simnet.Bomb, N: 20 << 20}, end: session.Oversize,
+			},
+		},
+		{
+			fault: simnet.Fault{What: simnet.Bomb, N: 20 << 20}, end: session.Oversize,
 			check: func(t *testing.T, _ []nostr.ID, _ session.Page, s *session.Session) {
 				if in := s.Stats().WireIn; in > 1<<20 {
 					t.Errorf("%d bytes on the wire: not compressed", in)
 				}
-			}},
-		{fault: simnet.Fault{What: simnet.Drip, N: 2048, Wait: time.Millisecond}, events: 20, end: session.EOSE,
+			},
+		},
+		{
+			fault: simnet.Fault{What: simnet.Drip, N: 2048, Wait: time.Millisecond}, events: 20, end: session.EOSE,
 			check: func(t *testing.T, _ []nostr.ID, page session.Page, _ *session.Session) {
 				if page.Duration < 8*time.Millisecond {
 					t.Errorf("took %s", page.Duration)
 				}
-			}},
+			},
+		},
 	} {
 		t.Run(string(test.fault.What), func(t *testing.T) {
 			test.fault.When = simnet.When{First: 1}
@@ -150,7 +164,7 @@ func TestConnectionFaults(t *testing.T) {
 				if _, page := ask(t, s, nostr.Filter{}); page.End.Kind != test.end {
 					t.Errorf("ended by %s, want %s", page.End.Kind, test.end)
 				}
-				s.Close(t.Context()) //nolint:errcheck // a silent relay does not answer
+				s.Close(t.Context()) // a silent relay does not answer
 			default:
 				var failed *dial.Error
 				if !errors.As(err, &failed) || !slices.Contains(test.causes, failed.Cause) || failed.Status != test.status {

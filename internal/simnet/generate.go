@@ -134,7 +134,7 @@ type generator struct {
 func newGenerator(plan Plan) *generator {
 	var seed [32]byte
 	binary.LittleEndian.PutUint64(seed[:], plan.Seed)
-	binary.LittleEndian.PutUint64(seed[8:], uint64(plan.Since)) //nolint:gosec // any bits will do
+	binary.LittleEndian.PutUint64(seed[8:], uint64(plan.Since)) // any bits will do
 	binary.LittleEndian.PutUint64(seed[16:], uint64(plan.Until))
 	for _, k := range plan.Kinds {
 		seed[24] = seed[24]*31 + byte(k) + byte(k>>8)
@@ -296,7 +296,7 @@ func (g *generator) fill(e *nostr.Event, i int) {
 
 // eTag refers to an event made before, with a hint where to find it.
 func (g *generator) eTag(marker string) nostr.Tag {
-	id := ""
+	var id string
 	if n := len(g.made); n > 0 && g.chance(80) {
 		// Near ones more often than far ones, as in a conversation.
 		id = g.made[n-1-min(g.tail(200, n), n-1)].ID.String()

@@ -62,7 +62,7 @@ func TestClose(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the address is not free: %v", err)
 	}
-	ln.Close() //nolint:errcheck // only tried
+	ln.Close() // only tried
 }
 
 func TestSpread(t *testing.T) {

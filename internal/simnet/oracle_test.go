@@ -52,24 +52,58 @@ func TestCompare(t *testing.T) {
 		holes  []store.Hole
 		want   simnet.Result
 	}{
-		{"all held", except(), []store.Coverage{claim(0, 90)}, nil,
-			simnet.Result{Relays: 1, Visible: 15, Archived: 15}},
-		{"one missing and not claimed", except(events[3]), []store.Coverage{claim(0, 29), claim(31, 90)}, nil,
-			simnet.Result{Relays: 1, Visible: 15, Archived: 14, Missing: 1}},
-		{"one missing and claimed", except(events[3]), []store.Coverage{claim(31, 90), claim(0, 30)}, nil,
-			simnet.Result{Relays: 1, Visible: 15, Archived: 14, Missing: 1, FalseClaims: 1}},
-		{"claimed at level 0", except(events[3]), []store.Coverage{claim(0, 90, func(c *store.Coverage) { c.Level = 0 })}, nil,
-			simnet.Result{Relays: 1, Visible: 15, Archived: 14, Missing: 1}},
-		{"a hole of its kind", except(burst...), []store.Coverage{claim(0, 90)}, []store.Hole{hole(35, 35, 7)},
-			simnet.Result{Relays: 1, Visible: 15, Archived: 10, Holes: 1}},
-		{"a hole of any kind", except(burst[1:]...), []store.Coverage{claim(0, 90)}, []store.Hole{hole(35, 35, store.AnyKind)},
-			simnet.Result{Relays: 1, Visible: 15, Archived: 11, Holes: 1}},
-		{"a hole of another kind", except(burst[0]), []store.Coverage{claim(0, 90)}, []store.Hole{hole(35, 35, 1)},
-			simnet.Result{Relays: 1, Visible: 15, Archived: 14, Holes: 1, Missing: 1, FalseClaims: 1}},
-		{"a hole elsewhere", except(burst[0]), []store.Coverage{claim(0, 90)}, []store.Hole{hole(36, 80, 7)},
-			simnet.Result{Relays: 1, Visible: 15, Archived: 14, Holes: 1, Missing: 1, FalseClaims: 1}},
-		{"nothing at all", func(nostr.ID) bool { return false }, nil, nil,
-			simnet.Result{Relays: 1, Visible: 15, Missing: 15}},
+		{
+			"all held", except(),
+			[]store.Coverage{claim(0, 90)},
+			nil,
+			simnet.Result{Relays: 1, Visible: 15, Archived: 15},
+		},
+		{
+			"one missing and not claimed", except(events[3]),
+			[]store.Coverage{claim(0, 29), claim(31, 90)},
+			nil,
+			simnet.Result{Relays: 1, Visible: 15, Archived: 14, Missing: 1},
+		},
+		{
+			"one missing and claimed", except(events[3]),
+			[]store.Coverage{claim(31, 90), claim(0, 30)},
+			nil,
+			simnet.Result{Relays: 1, Visible: 15, Archived: 14, Missing: 1, FalseClaims: 1},
+		},
+		{
+			"claimed at level 0", except(events[3]),
+			[]store.Coverage{claim(0, 90, func(c *store.Coverage) { c.Level = 0 })},
+			nil,
+			simnet.Result{Relays: 1, Visible: 15, Archived: 14, Missing: 1},
+		},
+		{
+			"a hole of its kind", except(burst...),
+			[]store.Coverage{claim(0, 90)},
+			[]store.Hole{hole(35, 35, 7)},
+			simnet.Result{Relays: 1, Visible: 15, Archived: 10, Holes: 1},
+		},
+		{
+			"a hole of any kind", except(burst[1:]...),
+			[]store.Coverage{claim(0, 90)},
+			[]store.Hole{hole(35, 35, store.AnyKind)},
+			simnet.Result{Relays: 1, Visible: 15, Archived: 11, Holes: 1},
+		},
+		{
+			"a hole of another kind", except(burst[0]),
+			[]store.Coverage{claim(0, 90)},
+			[]store.Hole{hole(35, 35, 1)},
+			simnet.Result{Relays: 1, Visible: 15, Archived: 14, Holes: 1, Missing: 1, FalseClaims: 1},
+		},
+		{
+			"a hole elsewhere", except(burst[0]),
+			[]store.Coverage{claim(0, 90)},
+			[]store.Hole{hole(36, 80, 7)},
+			simnet.Result{Relays: 1, Visible: 15, Archived: 14, Holes: 1, Missing: 1, FalseClaims: 1},
+		},
+		{
+			"nothing at all", func(nostr.ID) bool { return false }, nil, nil,
+			simnet.Result{Relays: 1, Visible: 15, Missing: 15},
+		},
 	} {
 		got := n.Compare([]simnet.Account{{Relay: r.URL(), Held: test.held, Claims: test.claims, Holes: test.holes}})
 		if diff := cmp.Diff(test.want, got, cmpopts.IgnoreFields(simnet.Result{}, "PerRelay")); diff != "" {

@@ -25,12 +25,12 @@ func raw(t testing.TB, r *simnet.Relay) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ws.CloseNow() }) //nolint:errcheck // the test is over
+	t.Cleanup(func() { ws.CloseNow() }) // the test is over
 	ws.SetReadLimit(1 << 20)
 	return &client{ws, ctx}
 }
 
-func (c *client) send(b []byte) { c.ws.Write(c.ctx, websocket.MessageText, b) } //nolint:errcheck // next fails then
+func (c *client) send(b []byte) { c.ws.Write(c.ctx, websocket.MessageText, b) } // next fails then
 
 func (c *client) next(t testing.TB) nostr.Message {
 	t.Helper()

@@ -3,12 +3,11 @@ package simnet
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -23,7 +22,7 @@ import (
 // while it serves.
 type Relay struct {
 	url       relay.URL
-	addr      string
+	addr      netip.AddrPort
 	seed      uint64
 	book      book
 	behaviour atomic.Pointer[Behaviour]
@@ -157,7 +156,7 @@ func (r *Relay) Start() error {
 	if r.running != nil {
 		return nil
 	}
-	ln, err := net.Listen("tcp", r.addr)
+	ln, err := listenAt(r.addr)
 	if err != nil {
 		return fmt.Errorf("start relay: %w", err)
 	}
@@ -166,13 +165,13 @@ func (r *Relay) Start() error {
 }
 
 // serve takes connections from ln. r.mu is held, or nobody knows r yet.
-func (r *Relay) serve(ln net.Listener) {
-	ctx, cancel := context.WithCancel(context.Background())
+func (r *Relay) serve(ln *net.TCPListener) {
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // a relay runs until Stop
 	s := &server{cancel: cancel}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.handle(s, w, req) }),
 		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          log.New(io.Discard, "", 0), // what clients do wrong is theirs
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // what clients do wrong is theirs
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, wireKey{}, c)
@@ -182,7 +181,7 @@ func (r *Relay) serve(ln net.Listener) {
 	s.wg.Go(func() {
 		// It ends with ErrServerClosed, or because the listener failed: then
 		// the relay is as good as gone.
-		_ = s.http.Serve(&listener{Listener: ln, relay: r, server: s})
+		_ = s.http.Serve(&listener{TCPListener: ln, relay: r, server: s})
 	})
 }
 
@@ -205,24 +204,20 @@ type wireKey struct{}
 
 // listener makes a wire of every connection, or resets it.
 type listener struct {
-	net.Listener
+	*net.TCPListener
 	relay  *Relay
 	server *server
 }
 
 func (l *listener) Accept() (net.Conn, error) {
 	for {
-		c, err := l.Listener.Accept()
+		c, err := l.AcceptTCP()
 		if err != nil {
 			return nil, err
 		}
-		tcp, ok := c.(*net.TCPConn)
-		if !ok {
-			return nil, errors.Join(errors.New("not a TCP connection"), c.Close())
-		}
 		n := l.relay.counters.accepted.Add(1)
 		l.server.wg.Add(1)
-		w := &wire{TCPConn: tcp, sent: &l.relay.counters.bytes, closed: l.server.wg.Done}
+		w := &wire{TCPConn: c, sent: &l.relay.counters.bytes, closed: l.server.wg.Done}
 		if be := l.relay.behaviour.Load(); len(be.struck(l.relay.seed, n, func(w What) bool { return w == Refuse })) > 0 {
 			w.reset()
 			continue
@@ -250,7 +245,7 @@ func (r *Relay) handle(s *server, w http.ResponseWriter, req *http.Request) {
 		r.counters.infos.Add(1)
 		r.serveInfo(w)
 	default:
-		fmt.Fprintln(w, "A simulated Nostr relay.") //nolint:errcheck // the reader has left
+		fmt.Fprintln(w, "A simulated Nostr relay.")
 	}
 }
 
@@ -274,7 +269,7 @@ func (r *Relay) serveInfo(w http.ResponseWriter) {
 	if info.Status != 0 {
 		w.WriteHeader(info.Status)
 	}
-	fmt.Fprint(w, info.Body) //nolint:errcheck // the reader has left
+	fmt.Fprint(w, info.Body)
 }
 
 // truthfulInfo is the document of a relay that knows itself.

@@ -22,12 +22,12 @@ func TestStats(t *testing.T) {
 	events := simnet.Generate(plan(50))
 	r := add(t, network(t), simnet.Behaviour{Broad: simnet.BroadOpen, Count: simnet.CountExact}, events...)
 	one := open(t, r, patient)
-	ask(t, one, nostr.Filter{Since: ptr(int64(0))}) // refused
+	ask(t, one, nostr.Filter{Since: new(int64(0))}) // refused
 	ask(t, one, nostr.Filter{IDs: ids(events[:20])})
 	if _, _, err := one.Count(t.Context(), nostr.Filter{IDs: ids(events[:20])}); err != nil {
 		t.Fatal(err)
 	}
-	open(t, r, patient).Close(t.Context()) //nolint:errcheck // only its connection counts
+	open(t, r, patient).Close(t.Context()) // only its connection counts
 	got := r.Stats()
 	var size int64
 	for _, e := range events[:20] {
@@ -216,7 +216,7 @@ func TestInfo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp.Body.Close() //nolint:errcheck // read to its end
+		resp.Body.Close() // read to its end
 		if r.Stats().Infos != 1 {
 			t.Errorf("%d requests counted", r.Stats().Infos)
 		}
@@ -233,12 +233,12 @@ func TestInfo(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &doc); err != nil {
 		t.Fatal(err)
 	}
-	if doc.Limitation.MaxLimit != 123 || !doc.Limitation.Auth || !slices.Contains(doc.Nips, 45) || resp.StatusCode != 200 ||
+	if doc.Limitation.MaxLimit != 123 || !doc.Limitation.Auth || !slices.Contains(doc.Nips, 45) || resp.StatusCode != http.StatusOK ||
 		resp.Header.Get("Content-Type") != "application/nostr+json" || resp.Header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Errorf("%s %v %s", resp.Status, resp.Header, body)
 	}
-	resp, body = get(simnet.Behaviour{Info: &simnet.Info{Status: 302, ContentType: "text/html", Location: "http://elsewhere.com/", Body: "<html"}})
-	if resp.StatusCode != 302 || resp.Header.Get("Content-Type") != "text/html" || resp.Header.Get("Location") == "" || body != "<html" {
+	resp, body = get(simnet.Behaviour{Info: &simnet.Info{Status: http.StatusFound, ContentType: "text/html", Location: "http://elsewhere.com/", Body: "<html"}})
+	if resp.StatusCode != http.StatusFound || resp.Header.Get("Content-Type") != "text/html" || resp.Header.Get("Location") == "" || body != "<html" {
 		t.Errorf("%s %v %s", resp.Status, resp.Header, body)
 	}
 }
@@ -287,7 +287,7 @@ func TestLive(t *testing.T) {
 	ones := matching(events, func(e *simnet.Event) bool { return e.Kind == 1 })
 	r := add(t, network(t), simnet.Behaviour{})
 	c := raw(t, r)
-	c.send(nostr.AppendREQ(nil, "tail", nostr.Filter{Kinds: []nostr.Kind{1}, Limit: ptr(0)}))
+	c.send(nostr.AppendREQ(nil, "tail", nostr.Filter{Kinds: []nostr.Kind{1}, Limit: new(0)}))
 	c.expect(t, nostr.LabelEOSE)
 	r.Add(events...)
 	var got []nostr.ID
@@ -300,7 +300,7 @@ func TestLive(t *testing.T) {
 		t.Error("not what arrived")
 	}
 	c.send(nostr.AppendCLOSE(nil, "tail"))
-	c.send(nostr.AppendREQ(nil, "next", nostr.Filter{Limit: ptr(0)}))
+	c.send(nostr.AppendREQ(nil, "next", nostr.Filter{Limit: new(0)}))
 	c.expect(t, nostr.LabelEOSE)
 	late := simnet.Generate(simnet.Plan{Seed: 5, Count: 1, Since: 1, Until: 1, Kinds: []nostr.Kind{1}})
 	r.Add(late...)
@@ -362,7 +362,8 @@ func TestConversation(t *testing.T) {
 	c.expect(t, nostr.LabelEOSE)
 	c.send([]byte(`["REQ","x",{"limit":1}]`))
 	c.send([]byte(`["REQ","x",{"limit":0}]`)) // takes the first one's place
-	for c.next(t).Label != nostr.LabelEOSE {  //nolint:revive // read over
+	for c.next(t).Label != nostr.LabelEOSE {
+		continue
 	}
 }
 
@@ -374,7 +375,7 @@ func TestCloseInTheMiddle(t *testing.T) {
 	c.send(nostr.AppendREQ(nil, "long", nostr.Filter{}))
 	c.expect(t, nostr.LabelEvent)
 	c.send(nostr.AppendCLOSE(nil, "long"))
-	c.send(nostr.AppendREQ(nil, "next", nostr.Filter{Limit: ptr(0)}))
+	c.send(nostr.AppendREQ(nil, "next", nostr.Filter{Limit: new(0)}))
 	for m := c.next(t); m.Label != nostr.LabelEOSE || m.Sub != "next"; m = c.next(t) {
 		if m.Label == nostr.LabelEOSE {
 			t.Fatal("answered to the end")
@@ -435,7 +436,7 @@ func TestVisibleIsWhatCanBeGot(t *testing.T) {
 					}
 				}
 				found := false
-				page, err := s.Req(t.Context(), nostr.Filter{IDs: []nostr.ID{e.ID}, Limit: ptr(1)}, func(raw []byte) error {
+				page, err := s.Req(t.Context(), nostr.Filter{IDs: []nostr.ID{e.ID}, Limit: new(1)}, func(raw []byte) error {
 					ref, _ := nostr.ScanEvent(raw)
 					found = found || ref.ID == e.ID
 					return nil
@@ -444,7 +445,7 @@ func TestVisibleIsWhatCanBeGot(t *testing.T) {
 					t.Fatal(err)
 				}
 				if page.End.Lost() || page.End.Kind == session.Idle { // silent relays do not recover
-					s.Close(t.Context()) //nolint:errcheck // the next one counts
+					s.Close(t.Context()) // the next one counts
 					s = nil
 				}
 				if found {
@@ -454,7 +455,7 @@ func TestVisibleIsWhatCanBeGot(t *testing.T) {
 			}
 		}
 		if s != nil {
-			s.Close(t.Context()) //nolint:errcheck // done with it
+			s.Close(t.Context()) // done with it
 		}
 		if want := ids(r.Visible(nostr.Filter{})); !slices.Equal(got, want) {
 			t.Errorf("round %d, %+v: got %d events, %d are visible", round, be, len(got), len(want))

@@ -11,7 +11,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"strconv"
+	"net/netip"
 	"sync"
 	"syscall"
 
@@ -47,12 +47,12 @@ func (n *Network) AddRelay(b Behaviour) (*Relay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("add relay: %w", err)
 	}
-	addr := ln.Addr().String()
+	addr := addrOf(ln)
 	url, err := localURL(addr)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("add relay: %w", err), ln.Close())
 	}
-	r := &Relay{url: url, addr: addr, seed: n.seed<<16 + uint64(len(n.relays))<<8} //nolint:gosec // a length
+	r := &Relay{url: url, addr: addr, seed: n.seed<<16 + uint64(len(n.relays))<<8}
 	r.SetBehaviour(b)
 	r.serve(ln)
 	n.relays = append(n.relays, r)
@@ -67,7 +67,7 @@ func (n *Network) AddDead() (relay.URL, error) {
 	if err != nil {
 		return relay.URL{}, fmt.Errorf("add dead relay: %w", err)
 	}
-	addr := ln.Addr().String()
+	addr := addrOf(ln)
 	if err := ln.Close(); err != nil {
 		return relay.URL{}, fmt.Errorf("add dead relay: %w", err)
 	}
@@ -79,19 +79,28 @@ func (n *Network) AddDead() (relay.URL, error) {
 	return url, nil
 }
 
-func localURL(addr string) (relay.URL, error) {
-	return relay.Rules{AllowLocal: true}.Parse("ws://" + addr)
+func localURL(addr netip.AddrPort) (relay.URL, error) {
+	return relay.Rules{AllowLocal: true}.Parse("ws://" + addr.String())
+}
+
+func listenAt(addr netip.AddrPort) (*net.TCPListener, error) {
+	return net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(addr))
+}
+
+func addrOf(ln *net.TCPListener) netip.AddrPort {
+	return ln.Addr().(*net.TCPAddr).AddrPort() // of no other type
 }
 
 // listen takes the next address. The first relay looks for a block in which
 // nobody else is, so that networks of several processes do not meet.
-func (n *Network) listen() (net.Listener, error) {
+func (n *Network) listen() (*net.TCPListener, error) {
 	const first, blocks, perBlock = 32, 256, 250
-	second := first + int(n.seed%64) //nolint:gosec // below 64
-	try := func(block int) (net.Listener, error) {
-		return net.Listen("tcp4", fmt.Sprintf("127.%d.%d.%d:%d", second, block, n.next, port))
+	second := first + byte(n.seed%64)
+	try := func(block int) (*net.TCPListener, error) {
+		addr := netip.AddrFrom4([4]byte{127, second, byte(block), byte(n.next)})
+		return listenAt(netip.AddrPortFrom(addr, port))
 	}
-	var ln net.Listener
+	var ln *net.TCPListener
 	var err error
 	switch {
 	case n.next > perBlock:
@@ -107,7 +116,7 @@ func (n *Network) listen() (net.Listener, error) {
 		}
 	}
 	if errors.Is(err, syscall.EADDRNOTAVAIL) {
-		ln, err = net.Listen("tcp4", "127.0.0.1:"+strconv.Itoa(0))
+		ln, err = listenAt(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0))
 	}
 	n.next++
 	return ln, err

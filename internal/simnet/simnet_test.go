@@ -54,7 +54,7 @@ func open(t testing.TB, r *simnet.Relay, o session.Options) *session.Session {
 	if err != nil {
 		t.Fatalf("dial %s: %v", r.URL(), err)
 	}
-	t.Cleanup(func() { s.Close(context.Background()) }) //nolint:errcheck // the relay may have left
+	t.Cleanup(func() { s.Close(context.Background()) }) // the relay may have left
 	return s
 }
 
@@ -96,8 +96,6 @@ func newestFirst(events []*simnet.Event) []*simnet.Event {
 	return out
 }
 
-func ptr[T any](v T) *T { return &v }
-
 const base = 1_760_000_000
 
 func plan(count int) simnet.Plan {
@@ -116,19 +114,25 @@ func TestCorrectRelay(t *testing.T) {
 		want   []nostr.ID
 	}{
 		{"everything", nostr.Filter{}, all},
-		{"limit", nostr.Filter{Limit: ptr(10)}, all[:10]},
-		{"none", nostr.Filter{Limit: ptr(0)}, nil},
-		{"until is inclusive", nostr.Filter{Until: ptr(mid.CreatedAt), Limit: ptr(5)}, all[100:105]},
-		{"since is inclusive", nostr.Filter{Since: ptr(mid.CreatedAt)}, all[:101]},
+		{"limit", nostr.Filter{Limit: new(10)}, all[:10]},
+		{"none", nostr.Filter{Limit: new(0)}, nil},
+		{"until is inclusive", nostr.Filter{Until: new(mid.CreatedAt), Limit: new(5)}, all[100:105]},
+		{"since is inclusive", nostr.Filter{Since: new(mid.CreatedAt)}, all[:101]},
 		{"ids", nostr.Filter{IDs: []nostr.ID{all[7], all[3]}}, []nostr.ID{all[3], all[7]}},
-		{"empty window", nostr.Filter{Since: ptr(int64(5)), Until: ptr(int64(4))}, nil},
-		{"author and kind", nostr.Filter{Authors: []nostr.PubKey{mid.PubKey}, Kinds: []nostr.Kind{mid.Kind}},
-			ids(matching(events, func(e *simnet.Event) bool { return e.PubKey == mid.PubKey && e.Kind == mid.Kind }))},
-		{"tag", nostr.Filter{Tags: map[string][]string{"k": {"1"}}},
+		{"empty window", nostr.Filter{Since: new(int64(5)), Until: new(int64(4))}, nil},
+		{
+			"author and kind",
+			nostr.Filter{Authors: []nostr.PubKey{mid.PubKey}, Kinds: []nostr.Kind{mid.Kind}},
+			ids(matching(events, func(e *simnet.Event) bool { return e.PubKey == mid.PubKey && e.Kind == mid.Kind })),
+		},
+		{
+			"tag",
+			nostr.Filter{Tags: map[string][]string{"k": {"1"}}},
 			ids(matching(events, func(e *simnet.Event) bool {
 				full := e.Parse()
 				return slices.ContainsFunc(full.Tags, func(t nostr.Tag) bool { return len(t) > 1 && t[0] == "k" && t[1] == "1" })
-			}))},
+			})),
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, page := ask(t, s, test.filter)
