@@ -94,7 +94,9 @@ func inChunks[T any](leading []any, rows []T, args func([]any, T) []any, run fun
 
 var sqlKnown = `SELECT id, seq FROM event WHERE id IN (` + placeholders("?", perStatement) + `)`
 
-// Known implements store.Archive.
+// Known implements store.Archive. It looks through the writer's eyes, whose
+// cache of the index stays warm; another connection's is thrown away with every
+// commit.
 func (db *DB) Known(ctx context.Context, refs []nostr.Ref) ([]store.Seq, error) {
 	seqs := make([]store.Seq, len(refs))
 	// In the order of the index, so that neighbours share its pages.
@@ -102,10 +104,9 @@ func (db *DB) Known(ctx context.Context, refs []nostr.Ref) ([]store.Seq, error) 
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortFunc(order, func(a, b int) int {
-		return bytes.Compare(refs[a].ID[:], refs[b].ID[:])
-	})
-	err := db.read(ctx, func(c *conn) error {
+	slices.SortFunc(order, func(a, b int) int { return bytes.Compare(refs[a].ID[:], refs[b].ID[:]) })
+	look := func(c *conn) error {
+		clear(seqs)
 		rest := order
 		return inChunks(nil, order, func(args []any, i int) []any { return append(args, refs[i].ID[:]) }, func(args []any) error {
 			if err := ctx.Err(); err != nil {
@@ -122,7 +123,13 @@ func (db *DB) Known(ctx context.Context, refs []nostr.Ref) ([]store.Seq, error) 
 				return true
 			}, sqlKnown, args...)
 		})
-	})
+	}
+	var err error
+	if db.writer == nil {
+		err = db.read(ctx, look)
+	} else {
+		err = db.write(ctx, func(w *writer) error { return look(w.c) })
+	}
 	if err != nil {
 		return nil, fmt.Errorf("look up ids: %w", err)
 	}

@@ -176,3 +176,130 @@ func BenchmarkSaveNew(b *testing.B) {
 	}
 	b.ReportMetric(float64(st.Size())/float64(n), "B/event")
 }
+
+// BenchmarkSaveKnown is what a duplicate costs: the id is looked up, the
+// sighting of another relay written.
+func BenchmarkSaveKnown(b *testing.B) {
+	const size = 100_000
+	db, _, relays := openBench(b, size)
+	var refs []nostr.Ref
+	for s, err := range db.ScanEvents(context.Background(), "", nostr.Filter{}) {
+		if err != nil {
+			b.Fatal(err)
+		}
+		refs = append(refs, nostr.Ref{ID: s.Event.ID, CreatedAt: s.Event.CreatedAt})
+	}
+	var m meter
+	n := 0
+	for b.Loop() {
+		from := n % size
+		relay := relays[1+n/size%(len(relays)-1)]
+		m.start()
+		seqs, err := db.Known(context.Background(), refs[from:from+benchBatch])
+		if err != nil {
+			b.Fatal(err)
+		}
+		batch := store.Batch{Relay: relay, SeenAt: 1760000000}
+		for i, seq := range seqs {
+			batch.Known = append(batch.Known, store.Seen{Seq: seq, CreatedAt: refs[from+i].CreatedAt})
+		}
+		save(b, db, batch)
+		m.stop()
+		n += benchBatch
+	}
+	m.report(b, n)
+}
+
+func BenchmarkKnown(b *testing.B) {
+	db, g, _ := openBench(b, 100_000)
+	for _, share := range []int{0, 95} {
+		b.Run(fmt.Sprintf("%d%% known", share), func(b *testing.B) {
+			var refs []nostr.Ref
+			for s := range db.ScanEvents(context.Background(), "", nostr.Filter{}) {
+				ref := nostr.Ref{ID: s.Event.ID}
+				if g.r.IntN(100) >= share {
+					g.fill(ref.ID[:])
+				}
+				refs = append(refs, ref)
+			}
+			var m meter
+			n := 0
+			for b.Loop() {
+				from := n % len(refs)
+				m.start()
+				if _, err := db.Known(context.Background(), refs[from:from+benchBatch]); err != nil {
+					b.Fatal(err)
+				}
+				m.stop()
+				n += benchBatch
+			}
+			m.report(b, n)
+		})
+	}
+}
+
+func BenchmarkEvents(b *testing.B) {
+	db, g, _ := openBench(b, 100_000)
+	var some []nostr.Event
+	for s := range db.ScanEvents(context.Background(), "", nostr.Filter{}) {
+		if len(some) == 100 {
+			break
+		}
+		some = append(some, s.Event)
+	}
+	var follows []nostr.PubKey
+	var ids []nostr.ID
+	for _, e := range some {
+		follows, ids = append(follows, e.PubKey), append(ids, e.ID)
+	}
+	busy := g.authors[0]
+	since := some[0].CreatedAt - 200_000
+	for _, q := range []struct {
+		name   string
+		filter nostr.Filter
+	}{
+		{"newest", nostr.Filter{}},
+		{"kind", nostr.Filter{Kinds: []nostr.Kind{1}}},
+		{"kinds since", nostr.Filter{Kinds: []nostr.Kind{1, 6, 7}, Since: &since}},
+		{"author", nostr.Filter{Authors: []nostr.PubKey{busy}}},
+		{"author and kind", nostr.Filter{Authors: []nostr.PubKey{busy}, Kinds: []nostr.Kind{0, 10002}}},
+		{"100 authors", nostr.Filter{Authors: follows, Kinds: []nostr.Kind{1, 6}}},
+		{"topic", nostr.Filter{Tags: map[string][]string{"t": {"topic7"}}}},
+		{"mentions", nostr.Filter{Kinds: []nostr.Kind{1}, Tags: map[string][]string{"p": {busy.String()}}}},
+		{"author and topic", nostr.Filter{Authors: []nostr.PubKey{busy}, Tags: map[string][]string{"t": {"topic7"}}}},
+		{"100 ids", nostr.Filter{IDs: ids}},
+	} {
+		b.Run(q.name, func(b *testing.B) {
+			n := 0
+			for b.Loop() {
+				page, _, err := db.Events(context.Background(), store.EventQuery{Filter: q.filter, Limit: 100, Public: true, Now: 1})
+				if err != nil {
+					b.Fatal(err)
+				}
+				n += len(page)
+			}
+			b.ReportMetric(float64(n)/float64(b.N), "events/op")
+		})
+	}
+}
+
+// BenchmarkRefresh is what counting an event and its sighting costs, which the
+// writer does beside ingest.
+func BenchmarkRefresh(b *testing.B) {
+	db, g, relays := openBench(b, 0)
+	var m meter
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		save(b, db, store.Batch{Relay: relays[0], SeenAt: 1, Events: g.events(2000)})
+		b.StartTimer()
+		m.start()
+		done, err := db.Refresh(context.Background(), 2001)
+		m.stop()
+		if err != nil || done.Events != 2000 || done.More {
+			b.Fatal(done, err)
+		}
+		n += done.Events
+	}
+	m.report(b, n)
+}
