@@ -3,7 +3,6 @@ package synchronizer
 import (
 	"context"
 
-	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/store"
 )
 
@@ -17,22 +16,31 @@ const (
 // bottom decides what an empty page means. It is not the end by itself: strfry
 // filters restricted kinds after the limit, so that 520 gift wraps on top of
 // 1,000 notes give an empty page with a regular EOSE. It returns where the walk
-// goes on.
-func (w *walk) bottom(ctx context.Context, p *page, stretch store.Interval, edge int64, d direction) (int64, error) {
+// goes on. lone is the single second above the empty page, if that waits for it.
+func (w *walk) bottom(ctx context.Context, p *page, lone *step, edge int64, d direction) (int64, error) {
 	v := w.v
 	past := d.past(p.win)
+	stretch, held := cover(p.win, lone), int64(0)
+	if lone != nil {
+		held = int64(len(lone.page.refs))
+	}
+	w.plain = w.plain && p.empty()
 	if !w.claims {
 		return past, v.save(ctx, p, nil)
 	}
-	n, exact, err := v.count(ctx, w.filter, p.win)
+	counted := stretch
+	if !v.bounded && counted.Hi < maxTime {
+		counted.Hi++ // in case until is exclusive
+	}
+	n, exact, err := v.count(ctx, w.filter, counted)
 	if err != nil {
 		return 0, err
 	}
 	switch {
-	case exact && n == 0:
+	case exact && n == held:
 		v.prove(w.claim(stretch, p, store.LevelCounted, "count"))
 		return past, v.save(ctx, p, nil)
-	case exact && n > 0:
+	case exact && n > held && v.bounded:
 		// More is there than is shown.
 		again, err := w.reask(ctx, p)
 		if err != nil || again {
@@ -42,8 +50,13 @@ func (w *walk) bottom(ctx context.Context, p *page, stretch store.Interval, edge
 			v.hidesEvents()
 		}
 	}
+	if !w.listed {
+		if err := v.calibratePrivate(ctx); err != nil {
+			return 0, err
+		}
+	}
 
-	subs := []string{p.sub}
+	after := []source{p.from}
 	probes := 0
 	if !v.bounded {
 		// Whether until is inclusive is not known yet. If it is not, the newest
@@ -56,13 +69,14 @@ func (w *walk) bottom(ctx context.Context, p *page, stretch store.Interval, edge
 		if err != nil {
 			return 0, err
 		}
-		subs = append(subs, q.sub)
+		after = append(after, q.from)
 		probes++
 		if len(q.at(p.win.Hi)) > 0 {
 			v.cal.ExclusiveUntil, v.bounded, v.learned = true, true, true
 			return edge, nil
 		}
-		if q.frames() > 0 && q.lo < p.win.Hi {
+		if len(q.refs) > 0 && q.lo < p.win.Hi {
+			w.plain = false
 			return edge, nil // the empty page was an accident
 		}
 	}
@@ -81,10 +95,14 @@ func (w *walk) bottom(ctx context.Context, p *page, stretch store.Interval, edge
 		if err != nil {
 			return 0, err
 		}
-		subs = append(subs, q.sub)
+		after = append(after, q.from)
 		probes++
 		if q.empty() {
 			continue
+		}
+		if q.murky() {
+			v.unproved++
+			return past, nil
 		}
 		again, err := w.reask(ctx, p)
 		if err != nil || again {
@@ -112,7 +130,7 @@ func (w *walk) bottom(ctx context.Context, p *page, stretch store.Interval, edge
 		return past, v.save(ctx, p, nil)
 	}
 	if c := w.claim(stretch, p, store.LevelWalked, "bottom-probed"); c != nil {
-		c.subs = subs
+		c.after = after
 		v.await(c)
 	}
 	return past, v.save(ctx, p, nil)
@@ -120,20 +138,28 @@ func (w *walk) bottom(ctx context.Context, p *page, stretch store.Interval, edge
 
 // probe asks a window that should be empty.
 func (w *walk) probe(ctx context.Context, win store.Interval) (*page, error) {
-	q, err := w.v.ask(ctx, question{filter: w.filter, win: win})
-	if err != nil {
-		return nil, err
-	}
-	if err := w.v.save(ctx, q, nil); err != nil {
-		return nil, err
-	}
-	if !q.clean() {
+	for {
+		q, err := w.v.ask(ctx, question{filter: w.filter, win: win})
+		if err != nil {
+			return nil, err
+		}
+		if err := w.v.save(ctx, q, nil); err != nil {
+			return nil, err
+		}
+		if q.clean() && (!q.murky() || w.murky >= maxMurky) {
+			w.faults, w.murky = 0, 0
+			return q, nil
+		}
+		if q.clean() {
+			w.murky++
+			continue
+		}
+		span := w.span
 		if err := w.trouble(q); err != nil {
 			return nil, err
 		}
-		return nil, &halt{why: refused, cause: dial.CauseReadRestricted}
+		w.span = span // a probe is not narrowed
 	}
-	return q, nil
 }
 
 // reask repeats an empty page that is contradicted. It reports whether it was
@@ -146,10 +172,11 @@ func (w *walk) reask(ctx context.Context, p *page) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if q.empty() {
+	if len(q.refs) == 0 {
 		return false, nil
 	}
 	w.accidents++
+	w.plain = false
 	return true, nil
 }
 

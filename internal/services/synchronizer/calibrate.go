@@ -64,9 +64,10 @@ func (v *visit) calibrateUntil(ctx context.Context, ref nostr.Ref) error {
 // refuses a filter of nothing else while it serves the open one. Then it may
 // drop them from other pages after the limit has been counted.
 func (v *visit) calibratePrivate(ctx context.Context) error {
-	if v.cal.PostFiltering {
+	if v.cal.PostFiltering || v.private || !v.calibrating {
 		return nil
 	}
+	v.private = true
 	for _, k := range privateKinds {
 		says, err := v.refuses(ctx, k)
 		if err != nil {
@@ -80,23 +81,25 @@ func (v *visit) calibratePrivate(ctx context.Context) error {
 	return nil
 }
 
-// refuses reports whether the relay refuses a filter of one kind.
+// refuses reports whether the relay refuses a filter of one kind, three times
+// in a row, since a refusal may be an accident.
 func (v *visit) refuses(ctx context.Context, k nostr.Kind) (bool, error) {
 	f := v.filter
 	f.Kinds = []nostr.Kind{k}
-	p, err := v.ask(ctx, question{filter: f, win: v.target, limit: 1})
-	if err != nil {
-		return false, err
+	for range 3 {
+		p, err := v.ask(ctx, question{filter: f, win: v.target, limit: 1})
+		if err != nil {
+			return false, err
+		}
+		if err := v.save(ctx, p, nil); err != nil {
+			return false, err
+		}
+		if p.end.Cause() == dial.CauseRateLimited {
+			return false, &halt{why: refused, cause: p.end.Cause()}
+		}
+		if p.clean() && p.end.Kind != session.EOSEAuth {
+			return false, nil
+		}
 	}
-	if err := v.save(ctx, p, nil); err != nil {
-		return false, err
-	}
-	switch {
-	case p.end.Lost():
-		return false, &halt{why: lost, cause: p.end.Cause()}
-	case p.end.Cause() == dial.CauseRateLimited:
-		return false, &halt{why: refused, cause: p.end.Cause()}
-	}
-	return p.end.Kind == session.Closed || p.end.Kind == session.Notice || p.end.Kind == session.EOSEAuth ||
-		p.end.EOSE() && p.notices > 0, nil
+	return true, nil
 }

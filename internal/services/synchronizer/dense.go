@@ -1,9 +1,11 @@
 package synchronizer
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/store"
@@ -13,10 +15,12 @@ const (
 	// denseRequests bounds what one second may cost. The kinds from 0 to 65,535
 	// take 66 requests; the rest is for cells that have to be divided.
 	denseRequests = 240
+	// denseTries is how often a request is repeated whose answer proves nothing.
+	denseTries = 1
 	// kindChunk is how many kinds one filter names, until a relay refuses that.
 	kindChunk = 1000
 	// valueChunk is how many authors or tag values one filter names.
-	valueChunk = 100
+	valueChunk = 200
 	// maxKind is the highest kind of NIP-01. Relays store higher ones, which is
 	// why going through all kinds proves nothing by itself.
 	maxKind nostr.Kind = 65535
@@ -72,23 +76,28 @@ func (w *walk) dense(ctx context.Context, second store.Interval, p *page) error 
 	return d.conclude(ctx, total, exact)
 }
 
-// ask sends a filter for the second. It returns nil for an answer that proves
-// nothing.
+// ask sends a filter for the second. It returns nil when no try has brought an
+// answer that proves anything.
 func (d *dense) ask(ctx context.Context, f nostr.Filter) (*page, error) {
-	v := d.w.v
-	d.budget--
-	p, err := v.ask(ctx, question{filter: f, win: d.second, observe: d.observe})
-	if err != nil {
-		return nil, err
-	}
-	if err := v.save(ctx, p, nil); err != nil {
-		return nil, err
-	}
-	if p.end.Lost() {
-		return nil, &halt{why: lost, cause: p.end.Cause()}
-	}
-	if !p.clean() {
-		return nil, nil
+	var p *page
+	for try := 0; ; try++ {
+		var err error
+		d.budget--
+		if p, err = d.w.v.ask(ctx, question{filter: f, win: d.second, observe: d.observe}); err != nil {
+			return nil, err
+		}
+		if err := d.w.v.save(ctx, p, nil); err != nil {
+			return nil, err
+		}
+		if p.clean() {
+			break
+		}
+		if err := d.w.wall(p); err != nil {
+			return nil, err
+		}
+		if try == denseTries {
+			return nil, nil
+		}
 	}
 	for _, r := range p.refs {
 		// Wrong events stand in the relay's count as well.
@@ -257,8 +266,13 @@ func (d *dense) byAuthor(ctx context.Context, kind nostr.Kind, done func() bool)
 	valuesAsked := map[string]bool{}
 	for range maxRounds {
 		before := len(d.ids)
-		authors := unasked(d.authors[kind], authorsAsked)
-		slices.SortFunc(authors, func(a, b nostr.PubKey) int { return slices.Compare(a[:], b[:]) })
+		// Those of this kind first, then those of the second, then all that the
+		// visit has met.
+		authors := unasked(d.authors[kind], authorsAsked, comparePubKeys)
+		for _, k := range slices.Sorted(maps.Keys(d.authors)) {
+			authors = append(authors, unasked(d.authors[k], authorsAsked, comparePubKeys)...)
+		}
+		authors = append(authors, unasked(d.w.v.authors, authorsAsked, comparePubKeys)...)
 		err := divide(ctx, d, authors, done, func(part []nostr.PubKey) nostr.Filter {
 			f := base
 			f.Authors = part
@@ -274,8 +288,7 @@ func (d *dense) byAuthor(ctx context.Context, kind nostr.Kind, done func() bool)
 				valuesAsked[letter+value] = true
 			}
 			maps.DeleteFunc(asked, func(_ string, old bool) bool { return !old })
-			values := unasked(d.tags[kind][letter], asked)
-			slices.Sort(values)
+			values := unasked(d.tags[kind][letter], asked, strings.Compare)
 			err := divide(ctx, d, values, done, func(part []string) nostr.Filter {
 				f := base
 				f.Tags = map[string][]string{letter: part}
@@ -293,7 +306,7 @@ func (d *dense) byAuthor(ctx context.Context, kind nostr.Kind, done func() bool)
 }
 
 // unasked returns the keys of all that are not in asked, and puts them there.
-func unasked[T comparable](all, asked map[T]bool) []T {
+func unasked[T comparable](all, asked map[T]bool, compare func(a, b T) int) []T {
 	var out []T
 	for v := range all {
 		if !asked[v] {
@@ -301,8 +314,11 @@ func unasked[T comparable](all, asked map[T]bool) []T {
 			out = append(out, v)
 		}
 	}
+	slices.SortFunc(out, compare)
 	return out
 }
+
+func comparePubKeys(a, b nostr.PubKey) int { return bytes.Compare(a[:], b[:]) }
 
 // maxHalvings bounds what dividing one list may cost: thousands of events by
 // one author cannot be divided at all.
@@ -332,7 +348,7 @@ func (d *dense) conclude(ctx context.Context, total int64, exact bool) error {
 	v, w := d.w.v, d.w
 	if c := w.claim(d.second, d.first, store.LevelCounted, "count"); exact && int64(len(d.ids)) == total {
 		if c != nil {
-			c.N, c.subs = total, nil
+			c.N, c.after = total, nil
 		}
 		v.await(c)
 		return v.save(ctx, nil, nil)
@@ -341,7 +357,7 @@ func (d *dense) conclude(ctx context.Context, total int64, exact bool) error {
 		// The filter names its kinds, and each of them fitted.
 		c := w.claim(d.second, d.first, store.LevelWalked, "kinds")
 		if c != nil {
-			c.N, c.subs = int64(len(d.ids)), nil
+			c.N, c.after = int64(len(d.ids)), nil
 		}
 		v.await(c)
 		return v.save(ctx, nil, nil)

@@ -61,24 +61,41 @@ func subtract(target store.Interval, held []store.Interval) []store.Interval {
 	return gaps
 }
 
-// settled returns the covered stretches that need not be walked in this pass.
-// What lies within overlap below the top of the coverage is walked again, since
-// events arrive late, unless this pass has proved it already.
-func settled(coverage []store.Coverage, overlap int64, pass pass) []store.Interval {
-	var top int64
-	for _, c := range coverage {
-		top = max(top, c.Hi)
+// pass is one walk over all of a relay, which may take several visits. What it
+// has proved is not walked again before the pass is over.
+type pass struct {
+	begun  int64
+	proved map[store.FilterID][]store.Interval
+}
+
+// maxPieces bounds what a pass remembers of one filter.
+const maxPieces = 1000
+
+func (p *pass) add(id store.FilterID, iv store.Interval) {
+	if p.proved == nil {
+		p.proved = map[store.FilterID][]store.Interval{}
 	}
-	var out []store.Interval
+	list := p.proved[id]
+	for i, old := range list {
+		// Pages follow one another, so nearly every claim continues an old one.
+		if iv.Lo <= old.Hi+1 && old.Lo <= iv.Hi+1 {
+			list[i] = store.Interval{Lo: min(old.Lo, iv.Lo), Hi: max(old.Hi, iv.Hi)}
+			return
+		}
+	}
+	if len(list) < maxPieces {
+		p.proved[id] = append(list, iv)
+	}
+}
+
+// settled returns the covered stretches that need not be walked in this pass:
+// those below a time, and what this pass has proved itself. Above it everything
+// is walked again, since events arrive late.
+func settled(coverage []store.Coverage, below int64, proved []store.Interval) []store.Interval {
+	out := slices.Clone(proved)
 	for _, c := range coverage {
-		if c.Level == store.LevelUnknown {
-			continue
-		}
-		iv := c.Interval
-		if !pass.topDone && c.AsOf < pass.begun {
-			iv.Hi = min(iv.Hi, top-overlap)
-		}
-		if iv.Lo <= iv.Hi {
+		iv := store.Interval{Lo: c.Lo, Hi: min(c.Hi, below)}
+		if c.Level > store.LevelUnknown && iv.Lo <= iv.Hi {
 			out = append(out, iv)
 		}
 	}

@@ -36,7 +36,7 @@ type page struct {
 	win   store.Interval // what was asked for, and is answered if all is well
 	limit int
 	sent  int64 // when the REQ was sent: nothing is claimed above it
-	sub   string
+	from  source
 	end   session.Terminal
 
 	flood   bool
@@ -52,11 +52,19 @@ type page struct {
 	below    int // events older than what was asked for
 	stray    int // events within the window that do not match the filter
 
-	refused         int // frames with a wrong id or signature
-	badLo, badHi    int64
-	kinds           map[nostr.Kind]int
-	rest            archive.Sorted // what has not been saved yet
-	falling, rising bool           // the order of the frames so far
+	refused      int // frames with a wrong id or signature
+	badLo, badHi int64
+	kinds        map[nostr.Kind]int
+	rest         archive.Sorted // what has not been saved yet
+	seen         bool           // a frame has come
+	last         int64
+	falls, rises bool // whether a frame was older or newer than the one before
+}
+
+// source names an answer, also after its connection is lost.
+type source struct {
+	pager pager
+	sub   string
 }
 
 // frames is the size of the page as the relay counts it.
@@ -65,15 +73,17 @@ func (p *page) frames() int { return len(p.refs) + p.unread + p.oversize }
 // clean reports whether the page may prove anything.
 func (p *page) clean() bool { return p.end.EOSE() && p.notices == 0 && !p.flood }
 
-// full reports whether the page may have been cut off: it is as large as the
-// largest page that this relay has given, as far as we asked for so much. No
-// relay cuts pages below ten events (the smallest cap seen is 100), or every
-// relay with a single event would look full.
-func (p *page) full() bool {
-	return p.frames() >= min(p.limit, p.largest) && p.frames() >= min(p.limit, smallestCap)
-}
+// full reports whether the page may have been cut off: it is nearly as large as
+// the largest page that this relay has given, as far as we asked for so much.
+// Nearly, because a page may once have held an event more than the limit.
+func (p *page) full() bool { return 10*p.frames() >= 9*min(p.limit, p.largest) }
 
-const smallestCap = 10
+// short reports whether the relay has given more in a page before.
+func (p *page) short() bool { return p.frames() < min(p.limit, p.largest) }
+
+// murky reports that something came, and nothing that could be read: events
+// whose time is not known, or noise.
+func (p *page) murky() bool { return len(p.refs) == 0 && p.unread+p.oversize > 0 }
 
 // empty reports that nothing at all came.
 func (p *page) empty() bool { return p.frames() == 0 }
@@ -85,6 +95,15 @@ func (p *page) at(second int64) []nostr.ID {
 		if r.CreatedAt == second {
 			ids = append(ids, r.ID)
 		}
+	}
+	return ids
+}
+
+// all returns the ids of the page.
+func (p *page) all() []nostr.ID {
+	ids := make([]nostr.ID, len(p.refs))
+	for i, r := range p.refs {
+		ids[i] = r.ID
 	}
 	return ids
 }
@@ -119,26 +138,31 @@ func (p *page) adds(win store.Interval, ids []nostr.ID) bool {
 func (p *page) take(ref nostr.Ref) {
 	if len(p.refs) == 0 {
 		p.lo, p.hi = ref.CreatedAt, ref.CreatedAt
-		p.falling, p.rising = true, true
-	} else {
-		last := p.refs[len(p.refs)-1].CreatedAt
-		p.falling = p.falling && ref.CreatedAt <= last
-		p.rising = p.rising && ref.CreatedAt >= last
-		p.lo, p.hi = min(p.lo, ref.CreatedAt), max(p.hi, ref.CreatedAt)
 	}
+	p.lo, p.hi = min(p.lo, ref.CreatedAt), max(p.hi, ref.CreatedAt)
 	p.refs = append(p.refs, ref)
+}
+
+// follow keeps track of the order of all frames, also of those that were not
+// asked for.
+func (p *page) follow(at int64) {
+	if p.seen {
+		p.falls = p.falls || at < p.last
+		p.rises = p.rises || at > p.last
+	}
+	p.seen, p.last = true, at
 }
 
 func (p *page) sorted() store.PageOrder {
 	switch {
-	case len(p.refs) == 0, p.lo == p.hi:
-		return store.OrderUnknown
-	case p.falling:
+	case p.falls && p.rises:
+		return store.OrderUnsorted
+	case p.falls:
 		return store.OrderNewest
-	case p.rising:
+	case p.rises:
 		return store.OrderOldest
 	}
-	return store.OrderUnsorted
+	return store.OrderUnknown
 }
 
 // question is what a REQ asks.
@@ -215,7 +239,8 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 		return nil
 	}
 	count, size := 0, 0
-	answer, err := v.pager.Req(ctx, wire, func(raw []byte) error {
+	from := v.pager
+	answer, err := from.Req(ctx, wire, func(raw []byte) error {
 		count, size = count+1, size+len(raw)
 		if count > max(floodFactor*limit, floodEvents) || size > floodBytes {
 			p.flood = true
@@ -240,23 +265,32 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 	if err := sort(); err != nil {
 		return nil, v.local(ctx, err)
 	}
-	p.end, p.sub, p.sent = answer.End, answer.Sub, answer.SentAt.Unix()
+	p.end, p.sent = answer.End, answer.SentAt.Unix()
+	p.from = source{from, answer.Sub}
 	p.notices, p.oversize = answer.Notices, answer.Oversize
 	p.unread += answer.Malformed
 	p.order = p.sorted()
-	if p.clean() {
-		v.served = true
-		if v.lowered && v.cal.Limit != limit {
-			v.cal.Limit, v.learned = limit, true
-		}
-		if p.frames() > v.cal.LargestPage {
-			v.cal.LargestPage = p.frames()
-			v.learned = true
-		}
-	}
 	v.settle()
 	v.report.EventsReceived += int64(count)
 	v.tell(q.win)
+	switch {
+	case p.clean():
+		v.served, v.losses = true, 0
+		if v.lowered && q.limit == 0 && v.cal.Limit != limit {
+			v.cal.Limit, v.learned = limit, true
+		}
+		// What could not be read may have been sent besides the page.
+		if len(p.refs) > v.cal.LargestPage {
+			v.cal.LargestPage, v.learned = len(p.refs), true
+		}
+	case p.end.Lost():
+		if err := v.save(ctx, p, nil); err != nil {
+			return nil, err
+		}
+		if err := v.reconnect(ctx, p.end.Cause()); err != nil {
+			return nil, err
+		}
+	}
 	return p, nil
 }
 
@@ -264,6 +298,9 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 func (v *visit) account(p *page, top int64) {
 	before := p.above + p.below + p.stray
 	for _, f := range p.rest.Findings {
+		if f.Verdict != archive.Unread && f.Verdict != archive.Duplicate {
+			p.follow(f.CreatedAt)
+		}
 		switch {
 		case f.Verdict == archive.Unread:
 			p.unread++
@@ -276,8 +313,11 @@ func (v *visit) account(p *page, top int64) {
 			continue
 		case f.CreatedAt > p.win.Hi:
 			continue // the second that was added for an exclusive until
+		case f.Verdict == archive.Duplicate:
+			continue // sent twice, which says nothing about the order
 		}
 		p.take(f.Ref)
+		v.lowest, v.highest = min(v.lowest, f.CreatedAt), max(v.highest, f.CreatedAt)
 		switch f.Verdict {
 		case archive.Refused:
 			if p.refused == 0 {
@@ -289,7 +329,7 @@ func (v *visit) account(p *page, top int64) {
 			p.stray++
 		default:
 			p.kinds[f.Kind]++
-			v.note(f.Kind)
+			v.note(f.Kind, f.PubKey)
 		}
 	}
 	p.rest.Findings = nil
@@ -315,14 +355,22 @@ func (w *walk) holes(p *page, stretch store.Interval) []store.Hole {
 	if p.end.Kind == session.EOSEAuth {
 		out = append(out, w.hole(store.Interval{Lo: stretch.Lo, Hi: max(stretch.Lo, hi)}, store.AnyKind, store.HoleAuth, -1, retryInvalid))
 	}
+	w.wrong = append(w.wrong, out...)
+	if len(w.wrong) > maxWrong {
+		w.plain = false // too many to be said again with one claim for all
+		w.wrong = nil
+	}
 	return out
 }
+
+// maxWrong bounds the holes that one claim names again.
+const maxWrong = 1000
 
 // claim is coverage on its way to being proved.
 type claim struct {
 	store.Coverage
 	holes []store.Hole // what is known to be missing inside
-	subs  []string     // answers that nothing in the interval may follow
+	after []source     // answers that nothing in the interval may follow
 }
 
 // claim makes a claim of a stretch by its weakest page. It is cut below the
@@ -339,15 +387,15 @@ func (w *walk) claim(stretch store.Interval, p *page, level store.Level, method 
 			Level: level, AsOf: p.sent, Method: method, N: int64(len(p.refs)),
 		},
 		holes: w.holes(p, stretch),
-		subs:  []string{p.sub},
+		after: []source{p.from},
 	}
 }
 
 // undisturbed reports whether nothing of the claimed interval came after the
 // EOSE that the claim rests on.
 func (v *visit) undisturbed(c *claim) bool {
-	for _, sub := range c.subs {
-		late := v.pager.Late(sub)
+	for _, from := range c.after {
+		late := from.pager.Late(from.sub)
 		if late.Unread > 0 {
 			return false
 		}
@@ -395,6 +443,7 @@ func (v *visit) save(ctx context.Context, p *page, holes []store.Hole) error {
 		p.rest = archive.Sorted{}
 	}
 	for _, c := range v.proved {
+		v.pass.add(c.Filter, c.Interval)
 		// A batch heals the holes of one filter.
 		if len(batch.Claims) > 0 && batch.Filter != c.Filter {
 			if err := v.saveBatch(ctx, batch); err != nil {
@@ -443,7 +492,7 @@ func (v *visit) count(ctx context.Context, f nostr.Filter, win store.Interval) (
 	v.settle()
 	switch {
 	case end.Lost():
-		return 0, false, &halt{why: lost, cause: end.Cause()}
+		return 0, false, v.reconnect(ctx, end.Cause())
 	case end.Kind != session.Counted:
 		v.noCount = true
 		return 0, false, nil

@@ -40,15 +40,23 @@ var publicKinds = []nostr.Kind{
 // because kinds exist that no list names. What may be hidden becomes a hole.
 func (v *visit) lists(ctx context.Context, reason store.HoleReason) error {
 	stretches, err := v.open(ctx, v.filterID, true)
-	if err != nil || len(stretches) == 0 {
+	if err != nil {
 		return err
+	}
+	if !v.cal.OpenRefused {
+		// What is younger than this pass is not unproved, only not claimed yet.
+		stretches = slices.DeleteFunc(stretches, func(s store.Interval) bool { return s.Lo >= v.pass.begun })
+	}
+	if len(stretches) == 0 {
+		return nil
 	}
 	for chunk := range slices.Chunk(publicKinds, listChunk) {
 		if err := v.list(ctx, chunk, stretches); err != nil {
 			return err
 		}
 	}
-	var others []nostr.Kind
+	// A relay that is picky about filters may show private kinds all the same.
+	others := slices.Clone(privateKinds)
 	for _, k := range v.notedKinds() {
 		if !slices.Contains(publicKinds, k) && !slices.Contains(privateKinds, k) && !k.IsEphemeral() {
 			others = append(others, k)
@@ -125,6 +133,7 @@ func (v *visit) sweep(ctx context.Context, stretches []store.Interval, known []n
 	}
 	whole := store.Interval{Lo: stretches[0].Lo, Hi: stretches[len(stretches)-1].Hi}
 	var found []nostr.Kind
+	refusals := 0
 	queue := slices.Collect(slices.Chunk(rest, kindChunk))
 	for budget := 2 * len(queue); len(queue) > 0 && budget > 0; budget-- {
 		chunk := queue[0]
@@ -138,11 +147,13 @@ func (v *visit) sweep(ctx context.Context, stretches []store.Interval, known []n
 		if err := v.save(ctx, p, nil); err != nil {
 			return found, err
 		}
-		switch {
-		case p.end.Lost():
-			return found, &halt{why: lost, cause: p.end.Cause()}
-		case !p.clean() && p.frames() == 0:
-			return found, nil // it does not take so many kinds
+		if !p.clean() && p.frames() == 0 {
+			refusals++
+			if refusals > 2 {
+				return found, nil // it does not take so many kinds
+			}
+			queue = append(queue, chunk)
+			continue
 		}
 		fresh := 0
 		for k := range p.kinds {
@@ -160,35 +171,67 @@ func (v *visit) sweep(ctx context.Context, stretches []store.Interval, known []n
 	return found, nil
 }
 
-// hidden replaces the holes that say what the relay may hide from us.
+// farthest is the end of a hole that has none: the largest whole number that
+// every reader of JSON can take.
+const farthest = 1<<53 - 1
+
+// hidden replaces the holes that say what the relay keeps from us. Without a
+// reason it only closes those whose time to be tried again has come: they were
+// tried, and nothing was missing.
 func (v *visit) hidden(ctx context.Context, stretches []store.Interval, reason store.HoleReason) error {
 	old, err := v.store.Holes(ctx, v.relay.ID, v.filterID)
 	if err != nil {
 		return v.local(ctx, err)
 	}
 	batch := store.Batch{Relay: v.relay.ID, SeenAt: v.now().Unix(), Filter: v.filterID}
-	replaced := func(h store.Hole) bool {
-		return h.Reason == reason && (h.Kind == store.AnyKind || slices.Contains(privateKinds, h.Kind))
-	}
-	for _, h := range old {
-		if replaced(h) {
+	retry := v.now().Add(retryPolicy).Unix()
+	gone := make([]bool, len(old))
+	for i, h := range old {
+		switch {
+		case h.Reason == store.HoleAuth, h.Reason == store.HolePolicy, h.Reason == store.HoleUnpaged:
+		case h.Reason == store.HoleOverflow && h.Lo > h.SeenAt+lead && h.SeenAt < v.pass.begun:
+			// Of the lane beyond the future limit, which is asked each time.
+			gone[i] = true
+			batch.Healed = append(batch.Healed, h.Interval)
+			continue
+		default:
+			continue
+		}
+		if h.Reason == reason && h.Kind == store.AnyKind && h.NextTry > v.pass.begun && h.SeenAt < v.pass.begun {
+			retry = min(retry, h.NextTry) // waiting on, not waiting anew
+		}
+		if reason != "" && h.Reason != store.HoleUnpaged || h.NextTry <= v.pass.begun {
+			gone[i] = true
 			batch.Healed = append(batch.Healed, h.Interval)
 		}
 	}
-	for _, h := range old {
+	for i, h := range old {
 		// Healing closes every hole inside; the others are put back.
-		if !replaced(h) && slices.ContainsFunc(batch.Healed, func(iv store.Interval) bool { return iv.Lo <= h.Lo && h.Hi <= iv.Hi }) {
+		if !gone[i] && slices.ContainsFunc(batch.Healed, func(iv store.Interval) bool { return iv.Lo <= h.Lo && h.Hi <= iv.Hi }) {
 			batch.Holes = append(batch.Holes, h)
 		}
 	}
+	add := func(iv store.Interval, k nostr.Kind) {
+		h := v.hole(iv, k, reason, -1, 0)
+		h.NextTry = retry
+		batch.Holes = append(batch.Holes, h)
+	}
 	for _, s := range stretches {
-		batch.Holes = append(batch.Holes, v.hole(s, store.AnyKind, reason, -1, retryPolicy))
+		if s.Hi == v.target.Hi {
+			s.Hi = farthest // what lies beyond is kept from us as well
+		}
+		add(s, store.AnyKind)
 	}
 	if reason == store.HoleAuth {
-		whole := store.Interval{Lo: 0, Hi: v.target.Hi}
 		for _, k := range privateKinds {
-			batch.Holes = append(batch.Holes, v.hole(whole, k, reason, -1, retryPolicy))
+			if v.kinds[k] > 0 {
+				continue // shown, and walked like the others
+			}
+			add(store.Interval{Lo: 0, Hi: farthest}, k)
 		}
+	}
+	if len(batch.Healed)+len(batch.Holes) == 0 {
+		return nil
 	}
 	return v.saveBatch(ctx, batch)
 }

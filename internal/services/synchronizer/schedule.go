@@ -20,27 +20,28 @@ const (
 // spread is the share by which due times differ at random.
 const spread = 0.1
 
-// The waits after visits that ended early, by the failures in a row. They are
-// kept with the schedule, so a restart does not forget them.
+// The waits after visits that ended early, in multiples of Config.Retry, by the
+// failures in a row. They are kept with the schedule, so that a restart does not
+// forget them. With the default of 30 s, a relay that complains about our rate
+// is left alone from 30 s to 1 h, a lost one from 1 min to 6 h, and one that does
+// not want us from 15 min to a day.
 var (
-	rateWait = service.Backoff{Jitter: spread, Steps: []time.Duration{
-		30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute,
-		15 * time.Minute, 30 * time.Minute, time.Hour,
-	}}
-	lostWait = service.Backoff{Jitter: spread, Steps: []time.Duration{
-		time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour,
-	}}
-	refusedWait = service.Backoff{Jitter: spread, Steps: []time.Duration{
-		15 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour,
-	}}
+	rateSteps    = []int{1, 2, 4, 10, 30, 60, 120}
+	lostSteps    = []int{2, 10, 30, 120, 360, 720}
+	refusedSteps = []int{30, 120, 720, 2880}
 )
 
-const (
-	// yieldWait is how soon a visit goes on that gave its place to others.
-	yieldWait = 10 * time.Second
-	// deadWait is how often a relay is tried that has been dead for a week.
-	deadWait = 24 * time.Hour
-)
+// deadWait is how often a relay is tried that has been dead for a week.
+const deadWait = 24 * time.Hour
+
+// after is the wait after so many failures in a row.
+func (s *Service) after(steps []int, failures int) time.Duration {
+	b := service.Backoff{Jitter: spread}
+	for _, n := range steps {
+		b.Steps = append(b.Steps, time.Duration(n)*s.cfg.Retry.Std())
+	}
+	return b.After(failures)
+}
 
 // next says when a relay is visited again.
 func (s *Service) next(work store.Work, v *visit, end error, now time.Time) store.Next {
@@ -58,13 +59,13 @@ func (s *Service) next(work store.Work, v *visit, end error, now time.Time) stor
 	case h.why == stopped:
 		attempts = work.Attempts
 	case h.why == yielded:
-		attempts, wait = 0, yieldWait
+		attempts, wait = 0, s.cfg.Retry.Std()/3
 	case h.cause == dial.CauseRateLimited:
-		wait = rateWait.After(attempts)
+		wait = s.after(rateSteps, attempts)
 	case h.why == lost, h.cause == dial.CauseReadTimeout:
-		wait = lostWait.After(attempts)
+		wait = s.after(lostSteps, attempts)
 	default:
-		wait = refusedWait.After(attempts)
+		wait = s.after(refusedSteps, attempts)
 	}
 	if early && work.Relay.State == store.StateDead && !v.progressed {
 		wait = max(wait, deadWait)

@@ -12,6 +12,13 @@ import (
 // until both halves add nothing to the whole, and the whole was no full page.
 // That costs about three times the pages of a walk.
 func (w *walk) split(ctx context.Context, gap store.Interval) error {
+	w.plain = false
+	w.v.noSince = false // a window needs both ends
+	if !w.listed {
+		if err := w.v.calibratePrivate(ctx); err != nil {
+			return err
+		}
+	}
 	p, err := w.whole(ctx, gap)
 	if err != nil || p == nil {
 		return err
@@ -31,7 +38,7 @@ func (w *walk) split(ctx context.Context, gap store.Interval) error {
 // cannot be had; then its gap stays.
 func (w *walk) whole(ctx context.Context, win store.Interval) (*page, error) {
 	v := w.v
-	for range maxFaults {
+	for range 2 * maxFaults {
 		p, err := v.ask(ctx, question{filter: w.filter, win: win})
 		if err != nil {
 			return nil, err
@@ -47,12 +54,15 @@ func (w *walk) whole(ctx context.Context, win store.Interval) (*page, error) {
 			if err := w.trouble(p); err != nil {
 				return nil, err
 			}
+			w.span = maxTime // halving is narrow enough
 		case p.above+p.below > 0:
 			if paged, err := w.outside(ctx, p, win, up); err != nil || !paged {
 				return nil, err
 			}
+		case p.murky() && w.murky < maxMurky:
+			w.murky++
 		default:
-			w.faults, w.served = 0, true
+			w.faults, w.strays, w.murky, w.served = 0, 0, 0, true
 			return p, nil
 		}
 	}
@@ -64,13 +74,10 @@ func (w *walk) whole(ctx context.Context, win store.Interval) (*page, error) {
 func (w *walk) halve(ctx context.Context, p *page) error {
 	v, win := w.v, p.win
 	if win.Lo == win.Hi || win.Hi <= 1 {
-		if p.full() || p.flood {
+		if p.full() && !v.tiny(p) || p.flood {
 			return w.dense(ctx, win, p)
 		}
-		if !w.hides() {
-			v.await(w.claim(win, p, store.LevelWalked, "split"))
-		}
-		return nil
+		return w.finished(ctx, p)
 	}
 	mid := win.Lo + (win.Hi-win.Lo)/2
 	mid = max(mid, 1)
@@ -83,13 +90,18 @@ func (w *walk) halve(ctx context.Context, p *page) error {
 		return err
 	}
 	if newer != nil && older != nil && p.clean() && !p.full() && sameIDs(p, newer, older) {
-		if w.hides() {
-			v.unproved++
-		} else if c := w.claim(win, p, store.LevelWalked, "split"); c != nil {
-			c.subs = append(c.subs, newer.sub, older.sub)
-			v.await(c)
+		return w.finished(ctx, p, newer.from, older.from)
+	}
+	if newer != nil && older != nil && p.clean() && p.short() && w.tests < maxTests && !w.hides() && (newer.adds(win, p.all()) || older.adds(win, p.all())) {
+		// The whole was no full page, and its halves hold more.
+		w.tests++
+		again, err := w.whole(ctx, win)
+		if err != nil {
+			return err
 		}
-		return nil
+		if again != nil && again.frames() <= p.frames() && !w.listed {
+			v.hidesEvents()
+		}
 	}
 	// Only the ids of the pages on the way down are held: 500 on each of at most
 	// 63 levels.
@@ -100,6 +112,27 @@ func (w *walk) halve(ctx context.Context, p *page) error {
 		if err := w.halve(ctx, half); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// finished claims a window that was had completely, unless a COUNT knows more.
+func (w *walk) finished(ctx context.Context, p *page, after ...source) error {
+	v := w.v
+	n, exact, err := v.count(ctx, w.filter, p.win)
+	if err != nil {
+		return err
+	}
+	if exact && n > int64(len(p.refs)) && !w.listed {
+		v.hidesEvents()
+	}
+	if w.hides() || exact && n > int64(len(p.refs)) {
+		v.unproved++
+		return nil
+	}
+	if c := w.claim(p.win, p, store.LevelWalked, "split"); c != nil {
+		c.after = append(c.after, after...)
+		v.await(c)
 	}
 	return nil
 }

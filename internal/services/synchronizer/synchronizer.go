@@ -11,7 +11,6 @@ package synchronizer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -38,6 +37,9 @@ const Name = "synchronizer"
 type Config struct {
 	// Interval is the time between two looks at what is due.
 	Interval config.Duration `yaml:"interval"`
+	// Retry is the wait after a first failed visit; it grows with each that
+	// follows.
+	Retry config.Duration `yaml:"retry"`
 	// Every is the time between two visits of a relay that is walked to the end.
 	Every config.Duration `yaml:"every"`
 	// Parallel is the number of relays visited at once.
@@ -53,17 +55,20 @@ type Config struct {
 	Answer config.Duration `yaml:"answer"`
 	// PerSecond is the number of requests that one relay gets in a second.
 	PerSecond int `yaml:"per_second"`
-	// VisitTime, VisitRequests and VisitBytes bound one visit. The rest waits
-	// until other relays have had their turn.
-	VisitTime     config.Duration `yaml:"visit_time"`
-	VisitRequests int             `yaml:"visit_requests"`
-	VisitBytes    config.Bytes    `yaml:"visit_bytes"`
+	// VisitTime bounds the length of one visit. The rest of a relay waits until
+	// others have had their turn.
+	VisitTime config.Duration `yaml:"visit_time"`
+	// VisitRequests bounds the requests of one visit.
+	VisitRequests int `yaml:"visit_requests"`
+	// VisitBytes bounds what is received in one visit.
+	VisitBytes config.Bytes `yaml:"visit_bytes"`
 }
 
 // DefaultConfig returns the values of keys that are not set.
 func DefaultConfig() Config {
 	return Config{
 		Interval:      config.Duration(5 * time.Second),
+		Retry:         config.Duration(30 * time.Second),
 		Every:         config.Duration(time.Hour),
 		Parallel:      20,
 		Limit:         500,
@@ -81,9 +86,10 @@ func DefaultConfig() Config {
 func (c Config) Validate(check *config.Check) {
 	second, day := config.Duration(time.Second), config.Duration(24*time.Hour)
 	config.InRange(check, "interval", c.Interval, second, day)
+	config.InRange(check, "retry", c.Retry, second, config.Duration(time.Hour))
 	config.InRange(check, "every", c.Every, second, 30*day)
 	config.InRange(check, "parallel", c.Parallel, 1, 1000)
-	config.InRange(check, "limit", c.Limit, smallestLimit, 5000)
+	config.InRange(check, "limit", c.Limit, 10, 5000)
 	config.InRange(check, "overlap", c.Overlap, 0, 365*day)
 	config.InRange(check, "idle", c.Idle, second, day)
 	config.InRange(check, "answer", c.Answer, second, day)
@@ -110,6 +116,7 @@ type Service struct {
 	log    *slog.Logger
 	intake *archive.Intake
 	sums   *metrics
+	dial   func(ctx context.Context, u relay.URL) (pager, func(), error)
 
 	mu     sync.Mutex
 	passes map[store.RelayID]pass // begun and not over
@@ -118,12 +125,14 @@ type Service struct {
 // New returns a synchronizer that leases relays as owner. Metrics are
 // registered with reg, which may be nil.
 func New(cfg Config, st Store, dialer *dial.Dialer, owner string, reg prometheus.Registerer, log *slog.Logger) *Service {
-	return &Service{
+	s := &Service{
 		cfg: cfg, store: st, dialer: dialer, owner: owner, log: log,
 		intake: archive.NewIntake(st, reg),
 		sums:   newMetrics(reg),
 		passes: map[store.RelayID]pass{},
 	}
+	s.dial = s.connect
+	return s
 }
 
 // Cycle visits every relay that is due, Parallel at once, each with a budget of
@@ -235,14 +244,14 @@ func (s *Service) Sync(ctx context.Context, r store.Relay, progress func(Progres
 }
 
 // visit connects to a relay and works there until the work is done, the budget
-// is spent, or the relay does not go on. A lost connection is opened again as
-// long as each brings something.
+// is spent, or the relay does not go on.
 func (s *Service) visit(ctx context.Context, r store.Relay, b budget, progress func(Progress)) (*visit, error, error) {
 	v, err := s.arrive(ctx, r, b, progress)
 	if err != nil {
 		return nil, nil, fmt.Errorf("visit %s: %w", r.URL, err)
 	}
-	end := v.stay(ctx, func(ctx context.Context) (pager, func(), error) { return s.connect(ctx, r.URL) })
+	v.connect = func(ctx context.Context) (pager, func(), error) { return s.dial(ctx, r.URL) }
+	end := v.stay(ctx)
 	if end != nil && !isHalt(end) {
 		return nil, nil, fmt.Errorf("visit %s: %w", r.URL, end)
 	}
@@ -251,7 +260,7 @@ func (s *Service) visit(ctx context.Context, r store.Relay, b budget, progress f
 	// Nothing of this may be lost to the stop that ended the visit.
 	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
-	if err := v.finish(saving, end == nil); err != nil {
+	if err := v.finish(saving); err != nil {
 		return nil, nil, fmt.Errorf("visit %s: %w", r.URL, err)
 	}
 	s.sums.visits.WithLabelValues(string(v.report.Cause)).Inc()
@@ -266,8 +275,10 @@ func (s *Service) arrive(ctx context.Context, r store.Relay, b budget, progress 
 		budget: b, relay: r,
 		overlap:   int64(s.cfg.Overlap.Std().Seconds()),
 		span:      maxTime,
+		lowest:    maxTime,
 		kindChunk: kindChunk,
 		kinds:     map[nostr.Kind]int{},
+		authors:   map[nostr.PubKey]bool{},
 		report:    Report{URL: r.URL.String()},
 	}
 	oldest := int64(maxTime)
@@ -297,48 +308,6 @@ func (v *visit) begin(ctx context.Context, limit int, p pass) error {
 	}
 	v.filterID = id
 	return v.calibration(ctx, limit)
-}
-
-// maxLosses is how many connections may be lost in a row without a new proof.
-const maxLosses = 2
-
-// stay works over as many connections as it takes. The error is a halt when
-// the relay or the budget ended the visit.
-func (v *visit) stay(ctx context.Context, connect func(context.Context) (pager, func(), error)) error {
-	for losses := 0; ; {
-		p, leave, err := connect(ctx)
-		if err != nil {
-			return v.unreached(ctx, err)
-		}
-		v.pager = p
-		before := v.report.New
-		err = v.work(ctx)
-		leave()
-		v.waiting, v.proved, v.noCount = nil, nil, false
-		h, ok := errors.AsType[*halt](err)
-		if !ok || h.why != lost {
-			return err
-		}
-		if losses++; v.report.New > before {
-			losses = 0
-		}
-		if losses >= maxLosses {
-			return err
-		}
-		// The page at which it was lost may be more than the relay can give.
-		v.span = min(v.span, width(v.target)) / shrink
-	}
-}
-
-// unreached makes a visit's end of a failed connection.
-func (v *visit) unreached(ctx context.Context, err error) error {
-	if service.Stopping(ctx) || ctx.Err() != nil {
-		return &halt{why: stopped}
-	}
-	if cause := dial.CauseOf(err); cause != "" {
-		return &halt{why: lost, cause: cause}
-	}
-	return fmt.Errorf("connect: %w", err)
 }
 
 // connect opens a session.

@@ -18,13 +18,6 @@ import (
 	"bigbrotr/internal/core/store"
 )
 
-// pass is one walk over all of a relay, which may take several visits. What it
-// has proved is not walked again before the pass is over.
-type pass struct {
-	begun   int64
-	topDone bool // the overlap with the pass before has been walked
-}
-
 // budget bounds one visit. Zero means no bound.
 type budget struct {
 	until    time.Time
@@ -50,6 +43,7 @@ type visit struct {
 	listIDs  []store.FilterID // of the lists that were walked in its place
 	target   store.Interval
 	overlap  int64
+	top      int64 // the newest second that was proved before this visit
 	pass     pass
 
 	cal         store.Calibration
@@ -57,6 +51,7 @@ type visit struct {
 	learned     bool // the calibration has changed
 	bounded     bool // whether until is inclusive is known
 	limit       int  // what is asked for in a page
+	usual       int  // limit, before anything was refused
 	lowered     bool // limit was lowered because the relay refused more
 	span        int64
 	served      bool // the relay has answered something
@@ -65,6 +60,14 @@ type visit struct {
 	kindChunk   int  // how many kinds a filter may name
 	kindsServed bool
 	kinds       map[nostr.Kind]int // seen in this visit
+	authors     map[nostr.PubKey]bool
+
+	lowest  int64 // the oldest and newest created_at seen
+	highest int64
+	private bool // private kinds have been tried
+	losses  int  // connections lost since the last page
+	connect func(context.Context) (pager, func(), error)
+	leave   func()
 
 	proved   []*claim // to be saved with the next batch
 	waiting  []*claim // until the next answer ends
@@ -74,12 +77,18 @@ type visit struct {
 	progressed bool
 }
 
-// maxNoted bounds the kinds that are remembered in a visit.
-const maxNoted = 1000
+// Bounds on what a visit remembers of the events it has seen.
+const (
+	maxNoted   = 1000
+	maxAuthors = 5000
+)
 
-func (v *visit) note(k nostr.Kind) {
+func (v *visit) note(k nostr.Kind, author nostr.PubKey) {
 	if _, ok := v.kinds[k]; ok || len(v.kinds) < maxNoted {
 		v.kinds[k]++
+	}
+	if len(v.authors) < maxAuthors {
+		v.authors[author] = true
 	}
 }
 
@@ -155,9 +164,10 @@ func (v *visit) calibration(ctx context.Context, limit int) error {
 		return fmt.Errorf("read calibration: %w", err)
 	}
 	now := v.now().Unix()
-	if v.calibrating = cal.At == 0 || now-cal.At > int64(calibrationAge.Seconds()); v.calibrating {
-		// Everything is learned anew but what only grows.
-		cal = store.Calibration{Relay: v.relay.ID, LargestPage: cal.LargestPage}
+	v.calibrating = cal.At == 0
+	if cal.At != 0 && now-cal.At > int64(calibrationAge.Seconds()) {
+		v.calibrating = true
+		cal = store.Calibration{Relay: v.relay.ID}
 	}
 	v.cal, v.bounded = cal, !v.calibrating
 	v.limit = limit
@@ -169,6 +179,7 @@ func (v *visit) calibration(ctx context.Context, limit int) error {
 	if cal.Limit > 0 {
 		v.limit = min(v.limit, cal.Limit)
 	}
+	v.usual = v.limit
 	return nil
 }
 
@@ -199,7 +210,12 @@ func (v *visit) open(ctx context.Context, id store.FilterID, all bool) ([]store.
 	if err != nil {
 		return nil, v.local(ctx, fmt.Errorf("read coverage: %w", err))
 	}
-	held := settled(coverage, v.overlap, v.pass)
+	if id == v.filterID || v.cal.OpenRefused {
+		for _, c := range coverage {
+			v.top = max(v.top, min(c.Hi, v.pass.begun-1))
+		}
+	}
+	held := settled(coverage, v.top-v.overlap, v.pass.proved[id])
 	if !all {
 		holes, err := v.store.Holes(ctx, v.relay.ID, id)
 		if err != nil {
@@ -245,6 +261,12 @@ func (v *visit) walks(ctx context.Context) error {
 		if err := v.save(ctx, nil, nil); err != nil {
 			return err
 		}
+		if reason == "" {
+			// What was not to be had before, and was tried now, has been had.
+			if err := v.hidden(ctx, nil, ""); err != nil {
+				return err
+			}
+		}
 		if v.unproved == before || reason != "" {
 			return nil
 		}
@@ -259,11 +281,6 @@ func (v *visit) walks(ctx context.Context) error {
 // round walks the gaps of the open filter, the newest first. It returns the
 // reason for which the rest is to be walked by lists of kinds, if it is.
 func (v *visit) round(ctx context.Context) (store.HoleReason, error) {
-	if v.calibrating && !v.served {
-		if err := v.calibratePrivate(ctx); err != nil {
-			return "", err
-		}
-	}
 	if v.cal.OpenRefused {
 		return store.HolePolicy, nil
 	}
@@ -279,9 +296,6 @@ func (v *visit) round(ctx context.Context) (store.HoleReason, error) {
 		if err != nil {
 			return "", err
 		}
-		if gap.Hi == v.target.Hi {
-			v.pass.topDone = true
-		}
 	}
 	if v.cal.PostFiltering {
 		return store.HoleAuth, nil
@@ -289,7 +303,8 @@ func (v *visit) round(ctx context.Context) (store.HoleReason, error) {
 	return "", nil
 }
 
-// wall looks at what a relay that refuses the open filter does serve.
+// wall looks at what a relay that refuses the open filter does serve. When that
+// is nothing, what we cannot read becomes a hole.
 func (v *visit) wall(ctx context.Context, h *halt) (store.HoleReason, error) {
 	says, err := v.refuses(ctx, 1)
 	if err != nil {
@@ -297,9 +312,21 @@ func (v *visit) wall(ctx context.Context, h *halt) (store.HoleReason, error) {
 	}
 	if says {
 		h.why = refused
+		reason := store.HolePolicy
+		if h.cause == dial.CauseReadAuth {
+			reason = store.HoleAuth
+		}
+		gaps, err := v.open(ctx, v.filterID, true)
+		if err == nil {
+			err = v.hidden(ctx, gaps, reason)
+		}
+		if err != nil {
+			return "", err
+		}
 		return "", h
 	}
 	v.cal.OpenRefused, v.learned = true, true
+	v.limit, v.lowered = v.usual, false // it was not the limit
 	return store.HolePolicy, nil
 }
 
@@ -309,32 +336,36 @@ const maxBeyond = 20
 // beyond asks for events that are dated further ahead than relays should
 // accept. They are archived; nothing there can be claimed.
 func (v *visit) beyond(ctx context.Context) error {
-	if v.cal.OpenRefused || v.cal.IgnoresUntil {
+	if v.cal.OpenRefused {
 		return nil
 	}
+	w := v.walk(v.filter, v.filterID)
+	w.served = true
 	win := store.Interval{Lo: v.now().Unix() + lead + 1, Hi: maxTime}
 	for range maxBeyond {
-		p, err := v.ask(ctx, question{filter: v.filter, win: win})
+		p, err := w.probe(ctx, win)
 		if err != nil {
 			return err
 		}
-		if err := v.save(ctx, p, nil); err != nil {
-			return err
-		}
-		if p.end.Lost() {
-			return &halt{why: lost, cause: p.end.Cause()}
-		}
-		if !p.clean() || len(p.refs) == 0 || !p.full() || p.order == store.OrderOldest || p.order == store.OrderUnsorted || p.lo == win.Hi {
-			return nil
+		switch {
+		case p.frames()+p.above+p.below < min(p.limit, p.largest), len(p.refs) == 0 && p.above == 0 && p.order == store.OrderNewest:
+			return nil // that was all
+		case v.cal.Order == store.OrderOldest, v.cal.Order == store.OrderUnsorted, p.order == store.OrderOldest, p.order == store.OrderUnsorted,
+			p.above > 0, len(p.refs) == 0, p.lo == win.Hi:
+			hole := v.hole(store.Interval{Lo: win.Lo, Hi: farthest}, store.AnyKind, store.HoleOverflow, -1, retryDense)
+			return v.save(ctx, nil, []store.Hole{hole})
+		case p.below > 0:
+			return nil // it ignores since, and went on below
 		}
 		win.Hi = p.lo
 	}
-	return v.save(ctx, nil, []store.Hole{v.hole(win, store.AnyKind, store.HoleOverflow, -1, retryDense)})
+	hole := v.hole(store.Interval{Lo: win.Lo, Hi: min(win.Hi, farthest)}, store.AnyKind, store.HoleOverflow, -1, retryDense)
+	return v.save(ctx, nil, []store.Hole{hole})
 }
 
 // finish saves what was learned, and fills the report.
-func (v *visit) finish(ctx context.Context, done bool) error {
-	if done && v.calibrating && v.bounded {
+func (v *visit) finish(ctx context.Context) error {
+	if v.calibrating && v.bounded && v.private {
 		v.cal.At, v.learned = v.now().Unix(), true
 	}
 	if v.learned {
@@ -363,6 +394,47 @@ func (v *visit) finish(ctx context.Context, done bool) error {
 	}
 	v.sums.unproved.Add(float64(v.unproved))
 	return nil
+}
+
+// maxLosses is how many connections may be lost in a row without a page.
+const maxLosses = 3
+
+// stay connects and works until the work is done, the budget is spent, or the
+// relay does not go on. The error is a halt then.
+func (v *visit) stay(ctx context.Context) error {
+	if err := v.enter(ctx); err != nil {
+		return err
+	}
+	defer func() { v.leave() }()
+	return v.work(ctx)
+}
+
+func (v *visit) enter(ctx context.Context) error {
+	p, leave, err := v.connect(ctx)
+	if err == nil {
+		v.pager, v.leave = p, leave
+		return nil
+	}
+	v.leave = func() {}
+	if service.Stopping(ctx) {
+		return &halt{why: stopped}
+	}
+	if cause := dial.CauseOf(err); cause != "" {
+		return &halt{why: lost, cause: cause}
+	}
+	return fmt.Errorf("connect: %w", err)
+}
+
+// reconnect opens a new connection in place of a lost one. The walk goes on
+// where it was, so that a relay that cuts connections after some requests can be
+// walked to its end all the same.
+func (v *visit) reconnect(ctx context.Context, cause dial.Cause) error {
+	v.leave()
+	v.leave = func() {}
+	if v.losses++; v.losses > maxLosses {
+		return &halt{why: lost, cause: cause}
+	}
+	return v.enter(ctx)
 }
 
 // causeOf is the cause in a visit's end.

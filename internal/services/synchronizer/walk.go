@@ -2,6 +2,7 @@ package synchronizer
 
 import (
 	"context"
+	"slices"
 
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr"
@@ -47,7 +48,13 @@ type walk struct {
 	floods int   // pages with far more events than asked for
 	tears  int   // successors in a row that did not repeat their boundary
 	tests  int   // how often a short page was asked again
-	strays int   // pages with events from outside of their window
+	strays int   // pages in a row with events from outside of their window
+	murky  int   // pages in a row of which nothing could be read
+
+	counted int64        // events of the gap, as far as an exact COUNT may confirm them
+	wrong   []store.Hole // inside of the gap
+	plain   bool         // nothing has happened that makes counted unsure
+	begun   int64        // when the first page of the gap was asked for
 
 	accidents int // empty pages that were not empty when asked again
 }
@@ -151,8 +158,55 @@ type step struct {
 	lone  bool // a page of a single second that looks complete
 }
 
-// gap walks a stretch in the way that suits the relay.
+// gap walks a stretch in the way that suits the relay, and counts it.
 func (w *walk) gap(ctx context.Context, gap store.Interval) error {
+	unproved := w.v.unproved
+	w.counted, w.plain, w.begun, w.wrong = 0, true, 0, nil
+	if err := w.pages(ctx, gap); err != nil {
+		return err
+	}
+	if !w.claims || !w.plain || !w.v.cal.Counts || unproved != w.v.unproved || w.begun == 0 {
+		return nil
+	}
+	return w.confirm(ctx, gap)
+}
+
+// tally counts the events of a page that its predecessor had not.
+func (w *walk) tally(p *page, prev *step) {
+	if w.begun == 0 {
+		w.begun = p.sent
+	}
+	var ids []nostr.ID
+	if prev != nil {
+		ids = prev.ids
+	}
+	for _, r := range p.refs {
+		if r.CreatedAt < w.begun && !slices.Contains(ids, r.ID) {
+			w.counted++
+		}
+	}
+}
+
+// confirm asks for an exact count of the gap right after its walk. Equality
+// raises the level; a difference proves nothing, because events come and go.
+func (w *walk) confirm(ctx context.Context, gap store.Interval) error {
+	v := w.v
+	gap.Hi = min(gap.Hi, w.begun-1)
+	if gap.Hi < gap.Lo {
+		return nil
+	}
+	n, exact, err := v.count(ctx, w.filter, gap)
+	if err != nil || !exact || n != w.counted {
+		return err
+	}
+	v.prove(&claim{Coverage: store.Coverage{
+		Relay: v.relay.ID, Filter: w.filterID, Interval: gap,
+		Level: store.LevelCounted, AsOf: w.begun, Method: "count", N: n,
+	}, holes: w.wrong})
+	return v.save(ctx, nil, nil)
+}
+
+func (w *walk) pages(ctx context.Context, gap store.Interval) error {
 	switch w.v.cal.Order {
 	case store.OrderOldest:
 		return w.run(ctx, gap, up)
@@ -187,6 +241,7 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 					return err
 				}
 				edge, prev = d.past(win), nil
+				w.plain = false
 				continue
 			}
 			if err := w.trouble(p); err != nil {
@@ -203,13 +258,34 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 			}
 			continue
 		}
+		w.strays = 0
+		if p.murky() && w.murky < maxMurky {
+			w.murky++
+			if err := v.save(ctx, p, nil); err != nil {
+				return err
+			}
+			continue
+		}
+		w.murky = 0
 		if p.order != store.OrderUnknown && p.order != d.order() {
 			return w.turnAround(ctx, p, d.rest(gap, edge), d)
 		}
-		if d == up && prev == nil && edge == gap.Lo {
-			if ok, err := w.anchored(ctx, p); err != nil || !ok {
+		if p.order == store.OrderNewest && v.cal.Order == store.OrderUnknown {
+			v.cal.Order, v.learned = store.OrderNewest, true
+		}
+		if d == up && !v.bounded && len(p.refs) > 0 {
+			// A walk upwards would never notice an exclusive until.
+			if err := v.calibrateUntil(ctx, p.refs[0]); err != nil {
+				return err
+			}
+			if v.cal.ExclusiveUntil {
+				continue
+			}
+		}
+		if prev == nil {
+			if ok, err := w.anchored(ctx, p, d); err != nil || !ok {
 				if err == nil {
-					err = w.turnAround(ctx, p, gap, d)
+					err = w.turnAround(ctx, p, d.rest(gap, edge), d)
 				}
 				return err
 			}
@@ -226,9 +302,11 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 					return err
 				}
 				edge, prev = next, nil
+				w.plain = false
 				continue
 			}
 		}
+		w.tally(p, prev)
 		lone := prev
 		if lone != nil && (!lone.lone || !p.empty() || w.hides()) {
 			lone = nil
@@ -246,7 +324,7 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 			edge = d.past(win)
 			continue
 		case p.empty():
-			if edge, err = w.bottom(ctx, p, cover(win, lone), edge, d); err != nil {
+			if edge, err = w.bottom(ctx, p, lone, edge, d); err != nil {
 				return err
 			}
 			continue
@@ -283,10 +361,11 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 		if win.Hi <= 1 {
 			second = win
 		}
-		if p.full() {
+		if p.full() && !v.tiny(p) {
 			if err := v.save(ctx, p, w.holes(p, second)); err != nil {
 				return err
 			}
+			w.plain = false
 			if err := w.dense(ctx, second, p); err != nil {
 				return err
 			}
@@ -356,7 +435,7 @@ func (w *walk) judge(ctx context.Context, prev *step, p *page, d direction) (nex
 	}
 	w.tears = 0
 	v.prove(prev.claim)
-	if !w.hides() && !prev.page.full() && p.adds(prev.page.win, prev.ids) {
+	if !w.hides() && prev.page.short() && p.adds(prev.page.win, prev.ids) {
 		// The page was shorter than an earlier one and not the last.
 		if _, err := w.longer(ctx, prev); err != nil {
 			return 0, false, err
@@ -377,6 +456,7 @@ func (w *walk) longer(ctx context.Context, prev *step) (bool, error) {
 		return false, nil
 	}
 	w.tests++
+	w.plain = false
 	p, err := v.ask(ctx, question{filter: w.filter, win: prev.page.win})
 	if err != nil {
 		return false, err
@@ -456,11 +536,13 @@ func (w *walk) outside(ctx context.Context, p *page, gap store.Interval, d direc
 }
 
 const (
-	maxStrays = 2  // pages with events from outside before the bounds count as ignored
-	maxFaults = 4  // troubles in a row before the visit ends
-	maxFloods = 64 // floods before it ends: each is met by a narrower window
-	maxTears  = 2  // times that a page is asked again for its boundary
-	shrink    = 16 // how much narrower a window gets after trouble
+	maxStrays   = 2  // pages with events from outside before the bounds count as ignored
+	maxSilences = 2  // answers in a row that do not end
+	maxFaults   = 4  // troubles in a row before the visit ends
+	maxFloods   = 64 // floods before it ends: each is met by a narrower window
+	maxMurky    = 2  // times that a page is asked again that held nothing readable
+	maxTears    = 2  // times that a page is asked again for its boundary
+	shrink      = 16 // how much narrower a window gets after trouble
 )
 
 // turnAround goes on in another way when a page shows that the relay does not
@@ -470,8 +552,8 @@ func (w *walk) turnAround(ctx context.Context, p *page, rest store.Interval, d d
 	if err := v.save(ctx, p, nil); err != nil {
 		return err
 	}
-	v.learned = true
-	if d == down && p.order == store.OrderOldest {
+	v.learned, w.plain = true, false
+	if d == down && p.order != store.OrderUnsorted {
 		v.cal.Order = store.OrderOldest
 		return w.run(ctx, rest, up)
 	}
@@ -479,39 +561,43 @@ func (w *walk) turnAround(ctx context.Context, p *page, rest store.Interval, d d
 	return w.split(ctx, rest)
 }
 
-// anchored checks that the first page of an upward walk begins at the bottom:
+// anchored checks that the first page of a walk begins where it should. Upwards
 // nothing may lie below its oldest event, or the relay gives its newest events
-// and only sorts them the other way round.
-func (w *walk) anchored(ctx context.Context, p *page) (bool, error) {
-	if len(p.refs) == 0 || p.lo <= p.win.Lo || p.lo <= 1 {
+// and only sorts them the other way round. Downwards that follows from the order
+// of the page, unless the page is a single second and the relay's order is not
+// known yet: then nothing may lie above.
+func (w *walk) anchored(ctx context.Context, p *page, d direction) (bool, error) {
+	var outer store.Interval
+	switch {
+	case len(p.refs) == 0:
+		return true, nil
+	case d == up:
+		outer = store.Interval{Lo: p.win.Lo, Hi: p.lo - 1}
+	case p.order == store.OrderUnknown && w.v.cal.Order == store.OrderUnknown && p.full():
+		outer = store.Interval{Lo: p.hi + 1, Hi: p.win.Hi}
+	default:
 		return true, nil
 	}
-	below, err := w.v.ask(ctx, question{filter: w.filter, win: store.Interval{Lo: p.win.Lo, Hi: p.lo - 1}})
+	if outer.Lo > outer.Hi || outer.Hi < 1 {
+		return true, nil
+	}
+	q, err := w.probe(ctx, outer)
 	if err != nil {
 		return false, err
 	}
-	if err := w.v.save(ctx, below, nil); err != nil {
-		return false, err
-	}
-	if !below.clean() {
-		return false, w.trouble(below)
-	}
-	return below.empty(), nil
+	return q.empty(), nil
 }
 
 // trouble decides what to do about a page that proves nothing: ask for less,
 // or end the visit.
 func (w *walk) trouble(p *page) error {
 	v := w.v
+	if err := w.wall(p); err != nil {
+		return err
+	}
 	cause := p.end.Cause()
 	if p.end.EOSE() || p.end.Kind == session.Stopped {
 		cause = dial.CauseReadRestricted // a NOTICE in words only, or a flood
-	}
-	switch {
-	case p.end.Lost():
-		return &halt{why: lost, cause: cause}
-	case cause == dial.CauseReadAuth, cause == dial.CauseRateLimited:
-		return &halt{why: refused, cause: cause}
 	}
 	if p.flood {
 		if w.floods++; w.floods > maxFloods {
@@ -522,7 +608,10 @@ func (w *walk) trouble(p *page) error {
 		return nil
 	}
 	w.faults++
-	switch said := p.end.Kind == session.Closed || p.end.Kind == session.Notice; {
+	said := p.end.Kind == session.Closed || p.end.Kind == session.Notice || p.end.EOSE() && p.frames() == 0
+	switch {
+	case w.faults == 1:
+		return nil // an accident is over at the next try
 	case said && p.frames() == 0 && !v.served && v.limit > smallestLimit:
 		// Some relays refuse a limit above theirs instead of lowering it.
 		v.limit = max(v.limit/2, smallestLimit)
@@ -531,7 +620,7 @@ func (w *walk) trouble(p *page) error {
 		return nil
 	case said && !w.served:
 		return &halt{why: unwanted, cause: cause}
-	case w.faults > maxFaults, cause == dial.CauseReadTimeout && w.faults > 1:
+	case w.faults > maxFaults, cause == dial.CauseReadTimeout && w.faults > maxSilences:
 		return &halt{why: refused, cause: cause}
 	}
 	if w.span = min(w.span, width(p.win)) / shrink; w.span < shrink {
@@ -540,8 +629,27 @@ func (w *walk) trouble(p *page) error {
 	return nil
 }
 
+// wall ends the visit when the relay does not want to be asked now.
+func (w *walk) wall(p *page) error {
+	switch cause := p.end.Cause(); cause {
+	case dial.CauseReadAuth:
+		if !w.served {
+			return &halt{why: unwanted, cause: cause}
+		}
+		return &halt{why: refused, cause: cause}
+	case dial.CauseRateLimited:
+		return &halt{why: refused, cause: cause}
+	}
+	return nil
+}
+
+// tiny reports whether a page is the second in which all of a relay's events
+// lie. Fewer than ten of them are taken for all, or no relay with a single event
+// could ever be proved: the smallest page size seen is 100.
+func (v *visit) tiny(p *page) bool { return p.frames() < 10 && v.lowest == v.highest }
+
 // smallestLimit is the smallest page that is asked for.
-const smallestLimit = 25
+const smallestLimit = 5
 
 // widen takes back a part of the narrowing.
 func (w *walk) widen() {
