@@ -101,7 +101,7 @@ func (r *Relay) serveSession(w http.ResponseWriter, req *http.Request) {
 	var answering sync.WaitGroup
 	defer func() {
 		cancel()
-		_ = ws.Abort()
+		ws.Abort()
 		answering.Wait()
 	}()
 	if mode != "" {

@@ -68,8 +68,10 @@ func TestBudgetRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := smallBudget()
 		first, second := take(t, b, "a"), take(t, b, "a")
-		if !first.rest() || !first.rest() {
-			t.Fatal("no room to rest")
+		for range 2 { // a second time changes nothing
+			if !first.rest() {
+				t.Fatal("no room to rest")
+			}
 		}
 		if second.rest() {
 			t.Error("more than one resting connection")

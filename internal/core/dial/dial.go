@@ -206,7 +206,7 @@ func (d *Dialer) open(ctx context.Context, t target) (*Conn, error) {
 	err = secure.HandshakeContext(ctx)
 	c.trace.TLS = time.Since(start)
 	if err != nil {
-		c.Close()
+		c.Abort()
 		return nil, fail(ctx, PhaseTLS, t, c.trace, err)
 	}
 	state := secure.ConnectionState()
@@ -431,9 +431,9 @@ func (c *Conn) Close() error {
 }
 
 // Abort closes the connection at once, without the farewell that TLS sends.
-func (c *Conn) Abort() error {
+func (c *Conn) Abort() {
 	defer c.lease.release()
-	return c.wire.Close()
+	_ = c.wire.Close() // there is nothing left that could be lost
 }
 
 // wire counts the bytes of a connection.

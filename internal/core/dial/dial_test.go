@@ -155,36 +155,52 @@ func TestRace(t *testing.T) {
 		cause Cause
 	}{
 		{
-			"first answers", map[string]host{"2620:fe::9": {after: 100 * time.Millisecond}, "9.9.9.9": {}},
-			[]string{"2620:fe::9", "9.9.9.9"}, "2620:fe::9", 100 * time.Millisecond, "",
+			"first answers",
+			map[string]host{"2620:fe::9": {after: 100 * time.Millisecond}, "9.9.9.9": {}},
+			[]string{"2620:fe::9", "9.9.9.9"},
+			"2620:fe::9", 100 * time.Millisecond, "",
 		},
 		{
-			"second overtakes", map[string]host{"2620:fe::9": {after: 5 * time.Second}, "9.9.9.9": {after: time.Second}},
-			[]string{"2620:fe::9", "9.9.9.9"}, "9.9.9.9", 1250 * time.Millisecond, "",
+			"second overtakes",
+			map[string]host{"2620:fe::9": {after: 5 * time.Second}, "9.9.9.9": {after: time.Second}},
+			[]string{"2620:fe::9", "9.9.9.9"},
+			"9.9.9.9", 1250 * time.Millisecond, "",
 		},
 		{
-			"a failure starts the next at once", map[string]host{"2620:fe::9": {err: unreachable}, "9.9.9.9": {after: time.Second}},
-			[]string{"2620:fe::9", "9.9.9.9"}, "9.9.9.9", time.Second, "",
+			"a failure starts the next at once",
+			map[string]host{"2620:fe::9": {err: unreachable}, "9.9.9.9": {after: time.Second}},
+			[]string{"2620:fe::9", "9.9.9.9"},
+			"9.9.9.9", time.Second, "",
 		},
 		{
-			"each address has its head start", map[string]host{"9.9.9.9": {after: time.Hour}, "9.9.9.10": {after: time.Hour}, "9.9.9.11": {}},
-			[]string{"9.9.9.9", "9.9.9.10", "9.9.9.11"}, "9.9.9.11", 500 * time.Millisecond, "",
+			"each address has its head start",
+			map[string]host{"9.9.9.9": {after: time.Hour}, "9.9.9.10": {after: time.Hour}, "9.9.9.11": {}},
+			[]string{"9.9.9.9", "9.9.9.10", "9.9.9.11"},
+			"9.9.9.11", 500 * time.Millisecond, "",
 		},
 		{
-			"the loser connects too", map[string]host{"9.9.9.9": {after: time.Second}, "9.9.9.10": {after: time.Hour, stubborn: true}},
-			[]string{"9.9.9.9", "9.9.9.10"}, "9.9.9.9", time.Second, "",
+			"the loser connects too",
+			map[string]host{"9.9.9.9": {after: time.Second}, "9.9.9.10": {after: time.Hour, stubborn: true}},
+			[]string{"9.9.9.9", "9.9.9.10"},
+			"9.9.9.9", time.Second, "",
 		},
 		{
-			"families alternate", map[string]host{"2620:fe::9": {err: unreachable}, "2620:fe::fe": {err: unreachable}, "9.9.9.9": {}},
-			[]string{"2620:fe::9", "2620:fe::fe", "9.9.9.9"}, "9.9.9.9", 0, "",
+			"families alternate",
+			map[string]host{"2620:fe::9": {err: unreachable}, "2620:fe::fe": {err: unreachable}, "9.9.9.9": {}},
+			[]string{"2620:fe::9", "2620:fe::fe", "9.9.9.9"},
+			"9.9.9.9", 0, "",
 		},
 		{
-			"the failure that tells most", map[string]host{"2620:fe::9": {err: unreachable}, "9.9.9.9": {err: refused, after: time.Second}, "9.9.9.10": {after: time.Hour}},
-			[]string{"2620:fe::9", "9.9.9.9", "9.9.9.10"}, "", 10*time.Second + 250*time.Millisecond, CauseTCPRefused,
+			"the failure that tells most",
+			map[string]host{"2620:fe::9": {err: unreachable}, "9.9.9.9": {err: refused, after: time.Second}, "9.9.9.10": {after: time.Hour}},
+			[]string{"2620:fe::9", "9.9.9.9", "9.9.9.10"},
+			"", 10*time.Second + 250*time.Millisecond, CauseTCPRefused,
 		},
 		{
-			"nobody answers", map[string]host{"9.9.9.9": {after: time.Hour}},
-			[]string{"9.9.9.9"}, "", 10 * time.Second, CauseTCPTimeout,
+			"nobody answers",
+			map[string]host{"9.9.9.9": {after: time.Hour}},
+			[]string{"9.9.9.9"},
+			"", 10 * time.Second, CauseTCPTimeout,
 		},
 	}
 	for _, tt := range tests {

@@ -171,7 +171,7 @@ func socksConnect(c net.Conn, t target) error {
 	}
 	// The bound address means nothing to us, and has to be read off.
 	var bound [1]byte
-	length := 0
+	var length int
 	switch head[3] {
 	case addrIPv4:
 		length = 4

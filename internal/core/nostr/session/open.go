@@ -73,7 +73,7 @@ func open(ctx context.Context, conn *dial.Conn, u relay.URL, o Options) (*Sessio
 	if o.Uncompressed {
 		mode = websocket.CompressionDisabled
 	}
-	ws, resp, err := websocket.Dial(handshake, u.String(), &websocket.DialOptions{
+	ws, resp, err := websocket.Dial(handshake, u.String(), &websocket.DialOptions{ //nolint:bodyclose // its contract: nobody has to
 		HTTPClient: &http.Client{
 			Transport:     up,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -87,7 +87,7 @@ func open(ctx context.Context, conn *dial.Conn, u relay.URL, o Options) (*Sessio
 	})
 	s.opening.WebSocket = time.Since(begin)
 	if !stop() && err == nil {
-		ws.CloseNow()
+		_ = ws.CloseNow()
 		err = handshake.Err()
 	}
 	if err != nil {
@@ -104,7 +104,9 @@ func open(ctx context.Context, conn *dial.Conn, u relay.URL, o Options) (*Sessio
 	conn.SetDeadline(time.Time{})
 	s.pulse.start()
 	s.clock.heard.Store(s.clock.now())
-	s.reader.Go(s.read)
+	// The reader outlives the call, and ends with the connection.
+	reading := context.WithoutCancel(ctx)
+	s.reader.Go(func() { s.read(reading) })
 	return s, nil
 }
 
@@ -287,7 +289,7 @@ func (p *pulse) Write(b []byte) (int, error) {
 // the reader, which must go on reading.
 func (s *Session) ping() {
 	s.reader.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), s.options.KeepAlive)
+		ctx, cancel := context.WithTimeout(context.Background(), s.options.KeepAlive) //nolint:forbidigo // a read has no caller with a context
 		defer cancel()
 		_ = s.ws.Ping(ctx) // silence is noticed by the reader
 	})

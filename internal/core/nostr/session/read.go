@@ -18,11 +18,11 @@ const (
 
 // read is the reader: it reads messages until the connection ends. The bytes
 // of a message live in one buffer that the next message overwrites.
-func (s *Session) read() {
+func (s *Session) read(ctx context.Context) {
 	buf := make([]byte, 0, firstBuffer)
 	var end Terminal
 	for end.Kind == Unended {
-		typ, r, err := s.ws.Reader(context.Background())
+		typ, r, err := s.ws.Reader(ctx)
 		if err != nil {
 			end = lost(err)
 			break

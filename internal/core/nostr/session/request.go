@@ -110,7 +110,7 @@ func (s *Session) run(ctx context.Context, visit func([]byte) error, message fun
 	s.mu.Unlock()
 
 	s.stats.requests.Add(1)
-	s.send(func(dst []byte) []byte { return message(dst, r.sub) })
+	s.send(ctx, func(dst []byte) []byte { return message(dst, r.sub) })
 	err := s.await(ctx, r)
 
 	// The request is over: nobody else touches it any more.
@@ -118,7 +118,7 @@ func (s *Session) run(ctx context.Context, visit func([]byte) error, message fun
 	r.page.Wire = after - before
 	r.page.Duration = time.Duration(s.clock.now() - r.begin)
 	if k := r.page.End.Kind; k != Closed && k != Counted && !r.page.End.Lost() {
-		s.send(func(dst []byte) []byte { return nostr.AppendCLOSE(dst, r.sub) })
+		s.send(ctx, func(dst []byte) []byte { return nostr.AppendCLOSE(dst, r.sub) })
 	}
 	if err == nil {
 		err = r.err
@@ -243,7 +243,7 @@ func (s *Session) confirm(ctx context.Context, id nostr.ID, message func([]byte)
 		s.mu.Unlock()
 	}()
 
-	s.send(message)
+	s.send(ctx, message)
 	timer := time.NewTimer(s.options.Idle)
 	defer timer.Stop()
 	select {
@@ -260,14 +260,14 @@ func (s *Session) confirm(ctx context.Context, id nostr.ID, message func([]byte)
 
 // send writes one message. A failure ends the connection, which the reader
 // notices; there is nothing else to say about it here.
-func (s *Session) send(message func(dst []byte) []byte) {
+func (s *Session) send(ctx context.Context, message func(dst []byte) []byte) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.out = message(s.out[:0])
 	s.stats.out.Add(int64(len(s.out)))
 	// The deadline is set below the library, which would close the connection
 	// on a context's end.
-	if err := s.ws.Write(context.Background(), websocket.MessageText, s.out); err != nil {
+	if err := s.ws.Write(context.WithoutCancel(ctx), websocket.MessageText, s.out); err != nil {
 		s.conn.Abort()
 	}
 	if cap(s.out) > keepBuffer {
@@ -284,7 +284,7 @@ func (s *Session) Close(ctx context.Context) error {
 	s.closed = true
 	s.mu.Unlock()
 	if first {
-		stop := context.AfterFunc(ctx, func() { s.conn.Abort() })
+		stop := context.AfterFunc(ctx, s.conn.Abort)
 		s.pulse.stop(time.Now().Add(closeTimeout))
 		_ = s.ws.Close(websocket.StatusNormalClosure, "") // a lost connection is closed too
 		stop()

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"net"
 	"net/http"
 
@@ -99,17 +98,10 @@ func (c *Conn) Close(code int, reason string) error {
 
 // Abort ends the connection at once: without a close frame, and over TCP with
 // a reset.
-func (c *Conn) Abort() error {
+func (c *Conn) Abort() {
 	if tcp, ok := c.conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
-	err := c.conn.Close()
-	return errors.Join(err, ignoreClosed(c.ws.CloseNow()))
-}
-
-func ignoreClosed(err error) error {
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
+	_ = c.conn.Close()
+	_ = c.ws.CloseNow() // frees what the library holds
 }

@@ -82,7 +82,7 @@ const (
 // ErrClosed is returned for a request on a session that we have closed.
 var ErrClosed = errors.New("session is closed")
 
-// ErrStop, returned by a visit, ends the request early without an error.
+// ErrStop is what a visit returns to end the request early without an error.
 var ErrStop = errors.New("stop")
 
 // Session is a connection to one relay. It is safe for concurrent use; the

@@ -489,10 +489,12 @@ func TestCount(t *testing.T) {
 		{"exact", `["COUNT","%s",{"count":42}]`, nostr.CountResult{Count: 42}, session.Terminal{Kind: session.Counted}},
 		{
 			"approximate", `["COUNT","%s",{"count":7,"approximate":true}]`,
-			nostr.CountResult{Count: 7, Approximate: true}, session.Terminal{Kind: session.Counted},
+			nostr.CountResult{Count: 7, Approximate: true},
+			session.Terminal{Kind: session.Counted},
 		},
 		{
-			"unsupported", `["CLOSED","%s","unsupported: count"]`, nostr.CountResult{},
+			"unsupported", `["CLOSED","%s","unsupported: count"]`,
+			nostr.CountResult{},
 			session.Terminal{Kind: session.Closed, Prefix: "unsupported", Message: "unsupported: count"},
 		},
 	}
