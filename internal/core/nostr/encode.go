@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math/bits"
+	"slices"
 	"strconv"
 )
 
@@ -95,14 +96,7 @@ func (e *Event) hasControl() bool {
 		}
 		return false
 	}
-	for _, t := range e.Tags {
-		for _, s := range t {
-			if has(s) {
-				return true
-			}
-		}
-	}
-	return has(e.Content)
+	return has(e.Content) || slices.ContainsFunc(e.Tags, func(t Tag) bool { return slices.ContainsFunc(t, has) })
 }
 
 func appendTags(dst []byte, tags []Tag, verbatim bool) []byte {

@@ -2,6 +2,7 @@ package nip11
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -17,12 +18,9 @@ func (d *decoder) find(field string, p Problem) {
 		return
 	}
 	f := Finding{Field: field, Problem: p}
-	for _, g := range d.Findings {
-		if g == f {
-			return
-		}
+	if !slices.Contains(d.Findings, f) {
+		d.Findings = append(d.Findings, f)
 	}
-	d.Findings = append(d.Findings, f)
 }
 
 func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
@@ -36,10 +34,10 @@ func (d *decoder) member(path string, v *value, name string) *member {
 	return m
 }
 
-// is tells whether v is of that kind, and finds fault when it is not.
-func (d *decoder) is(want kind, path string, v *value) bool {
+// isObject tells whether v is an object, and finds fault when it is not.
+func (d *decoder) isObject(path string, v *value) bool {
 	switch v.kind {
-	case want:
+	case object:
 		return true
 	case null:
 		d.find(path, Null)
@@ -184,12 +182,11 @@ func (d *decoder) amount(path string, v *value) string {
 }
 
 func (d *decoder) flag(path string, v *value) *bool {
-	yes, no := true, false
 	switch v.kind {
 	case boolTrue:
-		return &yes
+		return new(true)
 	case boolFalse:
-		return &no
+		return new(false)
 	case null:
 		d.find(path, Null)
 		return nil
@@ -198,10 +195,10 @@ func (d *decoder) flag(path string, v *value) *bool {
 	case v.kind != text && v.kind != number:
 	case v.text == "1" || strings.EqualFold(v.text, "true"):
 		d.find(path, Coerced)
-		return &yes
+		return new(true)
 	case v.text == "0" || strings.EqualFold(v.text, "false"):
 		d.find(path, Coerced)
-		return &no
+		return new(false)
 	}
 	d.find(path, WrongType)
 	return nil

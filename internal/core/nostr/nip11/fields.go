@@ -91,7 +91,7 @@ func (d *decoder) legacyField(m *member) bool {
 }
 
 func (d *decoder) limitation(path string, v *value) {
-	if !d.is(object, path, v) {
+	if !d.isObject(path, v) {
 		return
 	}
 	l := &d.Limitation
@@ -142,7 +142,7 @@ func (d *decoder) limitation(path string, v *value) {
 }
 
 func (d *decoder) fees(path string, v *value) {
-	if !d.is(object, path, v) {
+	if !d.isObject(path, v) {
 		return
 	}
 	groups := []struct {
@@ -168,7 +168,7 @@ func (d *decoder) fees(path string, v *value) {
 }
 
 func (d *decoder) fee(path string, v *value) (fee Fee, ok bool) {
-	if !d.is(object, path, v) {
+	if !d.isObject(path, v) {
 		return Fee{}, false
 	}
 	if m := d.member(path, v, "amount"); m != nil {
@@ -190,7 +190,7 @@ func (d *decoder) retention(path string, v *value) []Retention {
 	var out []Retention
 	for i, item := range d.list(path, v) {
 		path := index(path, i)
-		if !d.is(object, path, &item) {
+		if !d.isObject(path, &item) {
 			continue
 		}
 		var r Retention

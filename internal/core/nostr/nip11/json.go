@@ -2,6 +2,7 @@ package nip11
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -80,12 +81,9 @@ func read(body []byte) (value, []Problem, error) {
 func (r *reader) fail() error { return &SyntaxError{Offset: r.pos} }
 
 func (r *reader) forgive(p Problem) {
-	for _, q := range r.problems {
-		if q == p {
-			return
-		}
+	if !slices.Contains(r.problems, p) {
+		r.problems = append(r.problems, p)
 	}
-	r.problems = append(r.problems, p)
 }
 
 // space skips white space and returns the byte after it, 0 at the end.
