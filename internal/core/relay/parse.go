@@ -148,7 +148,8 @@ func splitAuthority(authority string) (host string, port int, cause Cause) {
 	if strings.IndexByte(authority, '@') >= 0 {
 		return "", 0, CauseUserinfo
 	}
-	host, digits, found := authority, "", false
+	var digits string
+	var found bool
 	if strings.HasPrefix(authority, "[") {
 		end := strings.IndexByte(authority, ']') + 1
 		if end == 0 {
