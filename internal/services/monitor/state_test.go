@@ -33,27 +33,33 @@ func TestJudge(t *testing.T) {
 		{"wants authentication", up, checks("", dial.CauseReadAuth), store.StateDegraded, dial.CauseReadAuth},
 		{"one failure is no outage", up, checks(dial.CauseTCPTimeout, ""), store.StateDegraded, dial.CauseTCPTimeout},
 		{
-			"two failures are", store.Relay{State: store.StateDegraded, Failures: 1, LastUp: now - 7200},
+			"two failures are",
+			store.Relay{State: store.StateDegraded, Failures: 1, LastUp: now - 7200},
 			checks(dial.CauseTCPTimeout, ""), store.StateDown, dial.CauseTCPTimeout,
 		},
 		{
-			"never seen up", store.Relay{State: store.StateNew, PromotedAt: now - 60},
+			"never seen up",
+			store.Relay{State: store.StateNew, PromotedAt: now - 60},
 			checks(dial.CauseNXDomain, ""), store.StateDown, dial.CauseNXDomain,
 		},
 		{
-			"a week without success", store.Relay{State: store.StateDown, Failures: 9, LastUp: now - 7*day},
+			"a week without success",
+			store.Relay{State: store.StateDown, Failures: 9, LastUp: now - 7*day},
 			checks(dial.CauseTCPRefused, ""), store.StateDead, dial.CauseTCPRefused,
 		},
 		{
-			"almost a week", store.Relay{State: store.StateDown, Failures: 9, LastUp: now - 7*day + 1},
+			"almost a week",
+			store.Relay{State: store.StateDown, Failures: 9, LastUp: now - 7*day + 1},
 			checks(dial.CauseTCPRefused, ""), store.StateDown, dial.CauseTCPRefused,
 		},
 		{
-			"promoted long ago, never up", store.Relay{State: store.StateDown, Failures: 9, PromotedAt: now - 8*day},
+			"promoted long ago, never up",
+			store.Relay{State: store.StateDown, Failures: 9, PromotedAt: now - 8*day},
 			checks(dial.CauseTCPRefused, ""), store.StateDead, dial.CauseTCPRefused,
 		},
 		{
-			"back from the dead", store.Relay{State: store.StateDead, Failures: 40, LastUp: 1},
+			"back from the dead",
+			store.Relay{State: store.StateDead, Failures: 40, LastUp: 1},
 			checks("", ""), store.StateUp, "",
 		},
 	} {

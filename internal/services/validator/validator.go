@@ -198,8 +198,7 @@ func (s *Service) try(ctx context.Context, url relay.URL) dial.Cause {
 		return dial.CauseWSTimeout
 	}
 	defer func() { _ = conn.Close(ctx) }() // how it says goodbye is no part of the trial
-	one := 1
-	page, err := conn.Req(ctx, nostr.Filter{Kinds: []nostr.Kind{1}, Limit: &one}, func([]byte) error { return nil })
+	page, err := conn.Req(ctx, nostr.Filter{Kinds: []nostr.Kind{1}, Limit: new(1)}, func([]byte) error { return nil })
 	switch {
 	case page.Events > 0, page.End.EOSE(), page.End.Kind == session.Closed, page.Challenged:
 		return ""
