@@ -38,7 +38,7 @@ func (*statusCmd) Run(ctx context.Context, g *Globals) (err error) {
 
 func printStats(g *Globals, url string, s query.Stats) error {
 	w := tabwriter.NewWriter(g.terminal.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "store\t%s, %s\n", url, size(s.StoreBytes))
+	fmt.Fprintf(w, "store\t%s, %s\n", url, config.Bytes(s.StoreBytes).Short())
 	fmt.Fprintf(w, "relays\t%d, and %d candidates\n", s.Relays.Total, s.Candidates)
 	for _, network := range slices.Sorted(maps.Keys(s.Relays.Each)) {
 		states := s.Relays.Each[network]
@@ -68,16 +68,3 @@ func printStats(g *Globals, url string, s query.Stats) error {
 func day(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.DateOnly) }
 
 func seconds(n int64) string { return config.Duration(time.Duration(n) * time.Second).String() }
-
-// size prints a number of bytes for people.
-func size(n int64) string {
-	const units = "KMGTP"
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, i := float64(n)/1024, 0
-	for value >= 1024 && i < len(units)-1 {
-		value, i = value/1024, i+1
-	}
-	return fmt.Sprintf("%.1f %ciB", value, units[i])
-}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bigbrotr/internal/app"
+	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/service"
 	"bigbrotr/internal/services/synchronizer"
@@ -98,7 +99,7 @@ func printSync(g *Globals, r synchronizer.Report, stopped bool) error {
 		outcome = "ended early: " + string(r.Cause)
 	}
 	_, err := fmt.Fprintf(g.terminal.out, "%s: %s; %d new, %d known, %d requests, %s; %d stretches covered (%.1f years), %d holes\n",
-		r.URL, outcome, r.New, r.Known, r.Requests, size(r.BytesReceived), len(r.Coverage), float64(covered)/(365.25*86400), len(r.Holes))
+		r.URL, outcome, r.New, r.Known, r.Requests, config.Bytes(r.BytesReceived).Short(), len(r.Coverage), float64(covered)/(365.25*86400), len(r.Holes))
 	return err
 }
 
@@ -120,7 +121,7 @@ func newSyncBar(bars *mpb.Progress, url relay.URL) *syncBar {
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			return fmt.Sprintf("%d new, %d known, %d requests, %s", b.last.New, b.last.Known, b.last.Requests, size(b.last.Bytes))
+			return fmt.Sprintf("%d new, %d known, %d requests, %s", b.last.New, b.last.Known, b.last.Requests, config.Bytes(b.last.Bytes).Short())
 		})),
 	)
 	return b

@@ -22,13 +22,14 @@ import (
 // App is a set of services over one store. Build makes it without starting
 // anything, Run drives it, Close takes it down.
 type App struct {
-	cfg    Config
-	log    *slog.Logger
-	store  store.Store
-	owner  string
-	init   bool
-	api    *api.Service // nil when not asked for
-	runner *service.Runner
+	cfg      Config
+	log      *slog.Logger
+	store    store.Store
+	owner    string
+	init     bool
+	readOnly bool         // only the api was asked for
+	api      *api.Service // nil when not asked for
+	runner   *service.Runner
 }
 
 // Build opens the store and builds the named services. A store that only the
@@ -40,9 +41,10 @@ func Build(ctx context.Context, cfg Config, names []string, log *slog.Logger) (_
 	}
 	a := &App{
 		cfg: cfg, log: log, owner: newOwner(), init: slices.Contains(names, initializerName),
-		runner: service.NewRunner(cfg.Stop.Grace.Std(), log),
+		readOnly: !slices.ContainsFunc(names, func(name string) bool { return name != apiName }),
+		runner:   service.NewRunner(cfg.Stop.Grace.Std(), log),
 	}
-	if slices.Equal(names, []string{apiName}) {
+	if a.readOnly {
 		a.store, err = ReadStore(ctx, cfg, log)
 	} else {
 		a.store, err = OpenStore(ctx, cfg, log)
@@ -85,12 +87,16 @@ func (a *App) Addr() net.Addr {
 // hand within the grace, and gives back its leases.
 func (a *App) Run(ctx context.Context) error {
 	if a.init {
-		if err := Init(ctx, a.cfg, a.store, a.log.With("service", initializerName)); err != nil {
+		err := Init(ctx, a.cfg, a.store, a.log.With("service", initializerName))
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return nil // asked to stop; the next start does it
+		}
+		if err != nil {
 			return fmt.Errorf("run %s: %w", initializerName, err)
 		}
 	}
 	err := a.runner.Run(ctx)
-	if errors.Is(err, service.ErrStuck) {
+	if errors.Is(err, service.ErrStuck) || a.readOnly { // which leases nothing
 		return err
 	}
 	free, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -108,9 +114,12 @@ func (a *App) Close() error {
 	return errors.Join(err, a.store.Close())
 }
 
-// ready returns nil when no service fails.
-func (a *App) ready() error {
+// ready returns nil when the store can be read and no service fails.
+func (a *App) ready(ctx context.Context) error {
 	var failing []string
+	if err := a.store.VerifySchema(ctx); err != nil {
+		failing = append(failing, "the store: "+err.Error())
+	}
 	for _, h := range a.runner.Health() {
 		if h.Failures > 0 {
 			failing = append(failing, fmt.Sprintf("%s has failed %d times in a row", h.Name, h.Failures))

@@ -89,6 +89,16 @@ func (s Bytes) String() string {
 	return "0B"
 }
 
+// Short returns the size for people, with one digit behind the point: 1.4 GiB.
+func (s Bytes) Short() string {
+	for _, u := range byteUnits[:len(byteUnits)-1] {
+		if int64(s) >= u.size {
+			return strconv.FormatFloat(float64(s)/float64(u.size), 'f', 1, 64) + " " + u.name
+		}
+	}
+	return strconv.FormatInt(int64(s), 10) + " B"
+}
+
 // MarshalText returns String as text.
 func (s Bytes) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 

@@ -120,6 +120,7 @@ func (c *Catalogue) Stats(ctx context.Context) (Stats, error) {
 
 // Relay is what is known of a relay.
 type Relay struct {
+	ID        store.RelayID `json:"-"`
 	URL       relay.URL     `json:"url"`
 	Network   relay.Network `json:"network"`
 	State     store.State   `json:"state" enum:"new,up,degraded,down,dead"`
@@ -141,7 +142,7 @@ type Relay struct {
 // NewRelay shapes what the store knows of a relay.
 func NewRelay(r store.RelaySummary) Relay {
 	return Relay{
-		URL: r.URL, Network: r.URL.Network(), State: r.State, Since: r.StateSince, Cause: string(r.Cause),
+		ID: r.ID, URL: r.URL, Network: r.URL.Network(), State: r.State, Since: r.StateSince, Cause: string(r.Cause),
 		Name: r.Name, Software: r.Software, OpenMS: r.OpenMS, ReadMS: r.ReadMS,
 		CheckedAt: r.CheckedAt, LastUp: r.LastUp, FirstSeen: r.FirstSeen, Events: r.Events,
 		Coverage: Span{Lo: r.Lo, Hi: r.Hi, Level: r.Level, Gaps: r.Gaps, AsOf: r.AsOf},
@@ -161,13 +162,21 @@ type Span struct {
 // RelayPage is a page of relays by ascending URL.
 type RelayPage struct {
 	Relays []Relay `json:"relays"`
-	Next   string  `json:"next,omitempty" doc:"pass as after for the next page; absent at the end"`
+	Next   string  `json:"next,omitempty" doc:"pass as after for the next page; absent at the end, before which a page may be empty"`
 }
 
-// Relays returns a page of relays.
+// Relays returns a page of relays. After is the Next of the page before, else
+// the error is store.ErrCursor.
 func (c *Catalogue) Relays(ctx context.Context, q store.RelayQuery) (RelayPage, error) {
 	if q.Limit < 1 || q.Limit > MaxPage {
 		return RelayPage{}, ErrLimit
+	}
+	if q.After != "" {
+		// Whether a relay may be local was decided when it was taken.
+		url, err := (relay.Rules{AllowLocal: true}).Parse(q.After)
+		if err != nil || url.String() != q.After {
+			return RelayPage{}, store.ErrCursor
+		}
 	}
 	rows, err := c.store.RelaySummaries(ctx, q)
 	if err != nil {
@@ -181,6 +190,37 @@ func (c *Catalogue) Relays(ctx context.Context, q store.RelayQuery) (RelayPage, 
 		page.Next = rows[len(rows)-1].URL.String()
 	}
 	return page, nil
+}
+
+// Coverage returns what is proved to be held of a relay, over all filters.
+func (c *Catalogue) Coverage(ctx context.Context, id store.RelayID) ([]store.Coverage, error) {
+	claims, _, err := c.store.RelayCoverage(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("read coverage: %w", err)
+	}
+	return claims, nil
+}
+
+// Kinds returns the most frequent kinds, most first.
+func (c *Catalogue) Kinds(ctx context.Context, limit int) ([]store.KindTotal, error) {
+	if limit < 1 || limit > MaxPage {
+		return nil, ErrLimit
+	}
+	kinds, err := c.store.Kinds(ctx, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read kinds: %w", err)
+	}
+	return kinds, nil
+}
+
+// Days returns the days from lo to hi that have events; a day is created_at
+// divided by 86,400.
+func (c *Catalogue) Days(ctx context.Context, lo, hi int64) ([]store.DayTotal, error) {
+	days, err := c.store.Days(ctx, lo, hi)
+	if err != nil {
+		return nil, fmt.Errorf("read days: %w", err)
+	}
+	return days, nil
 }
 
 // EventPage is a page of events, newest first.

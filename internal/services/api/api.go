@@ -4,7 +4,10 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,9 +15,12 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/service"
+	"bigbrotr/internal/core/store"
 )
 
 // Config is what an operator may choose.
@@ -45,8 +51,8 @@ type Store interface {
 
 // Process is what the api shows of the process it runs in.
 type Process struct {
-	// Ready returns nil when every service works, else what does not.
-	Ready func() error
+	// Ready returns nil when everything works, else what does not.
+	Ready func(context.Context) error
 	// Metrics serves /metrics.
 	Metrics http.Handler
 	// Version is shown at the foot of pages.
@@ -56,7 +62,6 @@ type Process struct {
 // Service is the api.
 type Service struct {
 	cfg     Config
-	store   Store
 	query   *query.Catalogue
 	process Process
 	log     *slog.Logger
@@ -66,7 +71,7 @@ type Service struct {
 
 // New returns an api that reads from st.
 func New(cfg Config, st Store, process Process, log *slog.Logger) *Service {
-	return &Service{cfg: cfg, store: st, query: query.New(st), process: process, log: log}
+	return &Service{cfg: cfg, query: query.New(st), process: process, log: log}
 }
 
 // Listen takes the port, so that a busy one is an error before anything runs.
@@ -93,6 +98,14 @@ func (s *Service) Close() error {
 	return nil
 }
 
+// The bounds of what one process serves at a time. Connections are files, which
+// the synchronizer needs too.
+const (
+	maxConnections = 1024
+	maxHeader      = 64 << 10 // a filter is in the address
+	maxBody        = 4 << 10  // no request has one
+)
+
 // Run serves until a stop is asked for, then lets the requests in hand end.
 // Listen comes first.
 func (s *Service) Run(ctx context.Context) error {
@@ -102,11 +115,12 @@ func (s *Service) Run(ctx context.Context) error {
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      s.cfg.Timeout.Std() + 5*time.Second,
 		IdleTimeout:       60 * time.Second,
-		MaxHeaderBytes:    32 << 10,
+		MaxHeaderBytes:    maxHeader,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(s.listener) }()
+	go func() { served <- server.Serve(netutil.LimitListener(s.listener, maxConnections)) }()
 	s.log.InfoContext(ctx, "serving", "address", s.listener.Addr().String())
 	until, cancel := service.UntilStop(ctx)
 	defer cancel()
@@ -129,8 +143,8 @@ func (s *Service) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		plain(w, http.StatusOK, "ok\n")
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := s.process.Ready(); err != nil {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.process.Ready(r.Context()); err != nil {
 			plain(w, http.StatusServiceUnavailable, err.Error()+"\n")
 			return
 		}
@@ -145,8 +159,9 @@ func (s *Service) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout.Std())
 		defer cancel()
-		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		h := w.Header()
+		h.Set("Cache-Control", "no-store") // what is shown changes by the second
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
@@ -156,7 +171,43 @@ func (s *Service) guard(next http.Handler) http.Handler {
 
 func plain(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text))
+}
+
+// fixed serves what is the same for the life of the process. Browsers ask each
+// time whether they still have it, so that a new version shows at once.
+func fixed(contentType string, data []byte) http.Handler {
+	sum := sha256.Sum256(data)
+	tag := `"` + hex.EncodeToString(sum[:8]) + `"`
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-cache")
+		h.Set("Content-Type", contentType)
+		h.Set("ETag", tag)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+	})
+}
+
+// fault is an error as a client may know it.
+type fault struct {
+	status int
+	text   string
+	place  string // of the request, for an error in it
+}
+
+// fault tells what a client may know of an error, and logs what it may not.
+func (s *Service) fault(ctx context.Context, err error) fault {
+	switch {
+	case errors.Is(err, query.ErrLimit):
+		return fault{http.StatusUnprocessableEntity, query.ErrLimit.Error(), "query.limit"}
+	case errors.Is(err, store.ErrCursor):
+		return fault{http.StatusUnprocessableEntity, "not the next of a page", "query.after"}
+	case errors.Is(err, context.DeadlineExceeded):
+		return fault{http.StatusGatewayTimeout, "the question takes too long; ask a narrower one", ""}
+	case errors.Is(err, context.Canceled): // the client has left, or the process ends
+		return fault{http.StatusServiceUnavailable, "the question was cut short", ""}
+	}
+	s.log.ErrorContext(ctx, "question failed", "error", err)
+	return fault{http.StatusInternalServerError, "the archive cannot answer now; the log says why", ""}
 }

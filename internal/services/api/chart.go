@@ -1,6 +1,9 @@
 package api
 
 import (
+	"cmp"
+	"slices"
+	"strconv"
 	"time"
 
 	"bigbrotr/internal/core/store"
@@ -51,23 +54,38 @@ type coverageBar struct {
 // nostrBirth is the beginning of the time that is shown: November 2020.
 var nostrBirth = time.Date(2020, 11, 1, 0, 0, 0, 0, time.UTC).Unix()
 
-var levelNames = [...]string{"not proved", "walked", "asserted", "counted", "fingerprint-equal"}
+var levelNames = [...]string{"not proved", "walked", "asserted by the relay", "counted", "fingerprint-equal"}
+
+func levelName(l store.Level) string {
+	if l < 0 || int(l) >= len(levelNames) {
+		return "unknown"
+	}
+	return levelNames[l]
+}
 
 func newCoverageBar(claims []store.Coverage, now int64) coverageBar {
 	var b coverageBar
 	scale := 1000 / float64(now-nostrBirth)
+	// Claims of several filters may overlap: what two prove is covered once.
+	claims = slices.Clone(claims)
+	slices.SortStableFunc(claims, func(a, b store.Coverage) int { return cmp.Compare(a.Lo, b.Lo) })
+	end, covered := nostrBirth, int64(0)
 	for _, c := range claims {
-		lo, hi := max(c.Lo, nostrBirth), min(c.Hi+1, now)
-		if lo >= hi || int(c.Level) >= len(levelNames) {
+		lo, hi := max(c.Lo, nostrBirth), now
+		if c.Hi < now { // else Hi+1 could overflow
+			hi = c.Hi + 1
+		}
+		if lo >= hi {
 			continue
 		}
-		b.Percent += float64(hi-lo) * scale / 10
+		covered += max(hi-max(lo, end), 0)
+		end = max(end, hi)
 		b.Bars = append(b.Bars, bar{
 			X: float64(lo-nostrBirth) * scale, Width: max(1, float64(hi-lo)*scale),
-			Class: "level" + string('0'+rune(c.Level)),
-			Title: date(lo) + " to " + date(hi) + ": " + levelNames[c.Level],
+			Class: "level" + strconv.Itoa(int(c.Level)),
+			Title: date(lo) + " to " + date(hi-1) + ": " + levelName(c.Level),
 		})
 	}
-	b.Percent = min(b.Percent, 100)
+	b.Percent = float64(covered) * scale / 10
 	return b
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -12,22 +11,30 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
+	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 )
 
-//go:embed templates/*.html assets/style.css
+//go:embed templates/*.html
 var files embed.FS
 
+//go:embed assets/style.css
+var style []byte
+
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"number": number,
-	"bytes":  bytesText,
-	"ago":    ago,
-	"date":   date,
-	"span":   spanText,
-	"host":   func(u relay.URL) string { return strings.TrimPrefix(u.String(), "wss://") },
+	"number":  number,
+	"bytes":   func(n int64) string { return config.Bytes(n).Short() },
+	"ago":     ago,
+	"date":    date,
+	"level":   levelName,
+	"clock":   func(at int64) string { return time.Unix(at, 0).UTC().Format("2006-01-02 15:04:05 UTC") },
+	"span":    spanText,
+	"foreign": foreign,
+	"host":    func(u relay.URL) string { return strings.TrimPrefix(u.String(), "wss://") },
 }).ParseFS(files, "templates/*.html"))
 
 // relaysPerPage is the number of rows of the table on the overview.
@@ -38,10 +45,7 @@ const chartDays = 90
 
 func (s *Service) pages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /{$}", s.overview)
-	mux.HandleFunc("GET /assets/style.css", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "max-age=3600")
-		http.ServeFileFS(w, r, files, "assets/style.css")
-	})
+	mux.Handle("GET /assets/style.css", fixed("text/css; charset=utf-8", style))
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
 		s.render(w, r, http.StatusNotFound, "message.html", message{"Not found", "There is no page at this address."})
 	})
@@ -57,7 +61,9 @@ type overviewPage struct {
 	Relays  []relayRow
 	Network string
 	State   string
-	Next    string // query string of the next page of relays
+	After   string
+	First   string // query string of the first page of relays
+	Next    string // query string of the next one; empty at the end
 	Started bool   // anything is known at all
 	Version string
 	Now     int64
@@ -70,59 +76,63 @@ type relayRow struct {
 
 func (s *Service) overview(w http.ResponseWriter, r *http.Request) {
 	page, err := s.readOverview(r.Context(), r.URL.Query())
-	switch {
-	case errors.Is(err, store.ErrUninitialised):
-		s.render(w, r, http.StatusServiceUnavailable, "message.html", message{"Preparing", "The store is being prepared; look again in a moment."})
-	case err != nil:
-		s.log.ErrorContext(r.Context(), "page failed", "page", "overview", "error", err)
-		s.render(w, r, http.StatusInternalServerError, "message.html", message{"Something failed", "The archive cannot answer now. The log says why."})
-	default:
-		s.render(w, r, http.StatusOK, "overview.html", page)
+	if err != nil {
+		f := s.fault(r.Context(), err)
+		s.render(w, r, f.status, "message.html", message{http.StatusText(f.status), f.text})
+		return
 	}
+	s.render(w, r, http.StatusOK, "overview.html", page)
 }
 
 func (s *Service) readOverview(ctx context.Context, params url.Values) (overviewPage, error) {
 	p := overviewPage{
-		Network: params.Get("network"), State: params.Get("state"), Version: s.process.Version, Now: time.Now().Unix(),
+		Network: params.Get("network"), State: params.Get("state"), After: params.Get("after"),
+		Version: s.process.Version, Now: time.Now().Unix(),
 	}
 	var err error
 	if p.Stats, err = s.query.Stats(ctx); err != nil {
 		return p, err
 	}
 	today := p.Now / 86400
-	days, err := s.store.Days(ctx, today-chartDays+1, today)
+	days, err := s.query.Days(ctx, today-chartDays+1, today)
 	if err != nil {
-		return p, fmt.Errorf("read days: %w", err)
+		return p, err
 	}
 	p.Chart = newDayChart(days, today)
-	if p.Kinds, err = s.store.Kinds(ctx, 12); err != nil {
-		return p, fmt.Errorf("read kinds: %w", err)
+	if p.Kinds, err = s.query.Kinds(ctx, 12); err != nil {
+		return p, err
 	}
-	rows, err := s.store.RelaySummaries(ctx, store.RelayQuery{
-		Network: relay.Network(p.Network), State: store.State(p.State), After: params.Get("after"), Limit: relaysPerPage,
+	page, err := s.query.Relays(ctx, store.RelayQuery{
+		Network: relay.Network(p.Network), State: store.State(p.State), After: p.After, Limit: relaysPerPage,
 	})
 	if err != nil {
-		return p, fmt.Errorf("read relays: %w", err)
+		return p, err
 	}
-	p.Relays = make([]relayRow, len(rows))
-	for i, row := range rows {
-		claims, _, err := s.store.RelayCoverage(ctx, row.ID)
+	p.Relays = make([]relayRow, len(page.Relays))
+	for i, row := range page.Relays {
+		claims, err := s.query.Coverage(ctx, row.ID)
 		if err != nil {
-			return p, fmt.Errorf("read coverage: %w", err)
+			return p, err
 		}
-		p.Relays[i] = relayRow{Relay: query.NewRelay(row), Bar: newCoverageBar(claims, p.Now)}
+		p.Relays[i] = relayRow{Relay: row, Bar: newCoverageBar(claims, p.Now)}
 	}
-	if len(rows) == relaysPerPage {
-		next := url.Values{"after": {rows[len(rows)-1].URL.String()}}
-		for _, key := range []string{"network", "state"} {
-			if v := params.Get(key); v != "" {
-				next.Set(key, v)
-			}
-		}
-		p.Next = "?" + next.Encode() + "#relays"
+	p.First = p.link("")
+	if page.Next != "" {
+		p.Next = p.link(page.Next)
 	}
 	p.Started = p.Stats.Relays.Total > 0 || p.Stats.Candidates > 0
 	return p, nil
+}
+
+// link returns the query string of the page of relays after one.
+func (p *overviewPage) link(after string) string {
+	query := url.Values{}
+	for key, value := range map[string]string{"after": after, "network": p.Network, "state": p.State} {
+		if value != "" {
+			query.Set(key, value)
+		}
+	}
+	return "?" + query.Encode() + "#relays"
 }
 
 // render writes a page as a whole or not at all.
@@ -134,9 +144,29 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, nam
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = body.WriteTo(w)
+}
+
+// shownRunes is how much of a relay's text a page repeats.
+const shownRunes = 80
+
+// foreign cuts the text of a relay and takes out what is not to be seen, such
+// as marks that turn the direction of the text behind them.
+func foreign(text string) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range text {
+		if unicode.In(r, unicode.C) || r == unicode.ReplacementChar {
+			continue
+		}
+		if n == shownRunes {
+			return b.String() + "…"
+		}
+		b.WriteRune(r)
+		n++
+	}
+	return b.String()
 }
 
 // number writes 1234567 as 1,234,567.
@@ -150,18 +180,6 @@ func number(n int64) string {
 		digits = digits[:i] + "," + digits[i:]
 	}
 	return sign + digits
-}
-
-func bytesText(n int64) string {
-	const units = "KMGTP"
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, i := float64(n)/1024, 0
-	for value >= 1024 && i < len(units)-1 {
-		value, i = value/1024, i+1
-	}
-	return fmt.Sprintf("%.1f %ciB", value, units[i])
 }
 
 // ago tells how long ago a time was, as seen at now.

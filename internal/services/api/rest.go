@@ -2,9 +2,11 @@ package api
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
+	"fmt"
 	"net/http"
-	"strconv"
+	"net/url"
+	"reflect"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -19,18 +21,59 @@ import (
 // rest adds the routes below /api.
 func (s *Service) rest(mux *http.ServeMux) {
 	cfg := huma.DefaultConfig("BigBrotr", s.process.Version)
-	cfg.Info.Description = "What the archive knows of the relays of Nostr, and the events it holds."
-	cfg.OpenAPIPath = "/api/openapi"
-	cfg.DocsPath = "" // its page would load scripts from elsewhere
-	cfg.SchemasPath = "/api/schemas"
+	cfg.Info.Description = "What the archive knows of the relays of Nostr, and the events it holds. Read-only."
+	cfg.CreateHooks = nil // they put links made of the client's Host header into every answer
+	cfg.OpenAPIPath = ""  // huma makes the document at the first request, without a lock; see below
+	cfg.DocsPath = ""     // its page would load scripts from elsewhere
+	cfg.SchemasPath = ""  // they are in the document
+	cfg.RejectUnknownQueryParameters = true
 	api := humago.New(mux, cfg)
-	huma.Get(api, "/api/v1/stats", s.getStats, describe("stats", "Figures of the whole archive"))
-	huma.Get(api, "/api/v1/relays", s.getRelays, describe("relays", "Relays with state, health and coverage, by ascending URL"))
-	huma.Get(api, "/api/v1/events", s.getEvents, describe("events", "Archived events that match a NIP-01 filter, newest first"))
+	api.UseMiddleware(strictQuery(api))
+	huma.Get(api, "/api/v1/stats", s.getStats, describe("stats", "Figures of the whole archive",
+		"Read from sums that are seconds old."))
+	huma.Get(api, "/api/v1/relays", s.getRelays, describe("relays", "Relays with state, health and coverage",
+		"By ascending URL. Follow next until it is absent; the last page may be empty."))
+	huma.Get(api, "/api/v1/events", s.getEvents, describe("events", "Archived events that match a NIP-01 filter",
+		"Newest first, ties by lowest id. Left out are kinds meant for their recipients only, expired events and "+
+			"those their authors deleted. A page of large events is shorter than the limit: follow next until it is absent."))
+
+	document, err := json.Marshal(api.OpenAPI())
+	if err != nil {
+		panic(err) // a type of ours that no schema describes
+	}
+	mux.Handle("GET /api/openapi.json", fixed("application/openapi+json", document))
+	mux.HandleFunc("GET /api/", func(w http.ResponseWriter, r *http.Request) {
+		ctx := humago.NewContext(&huma.Operation{}, r, w)
+		_ = huma.WriteErr(api, ctx, http.StatusNotFound, "there is nothing at this address; /api/openapi.json lists what is")
+	})
 }
 
-func describe(id, summary string) func(*huma.Operation) {
-	return func(o *huma.Operation) { o.OperationID, o.Summary = id, summary }
+func describe(id, summary, text string) func(*huma.Operation) {
+	return func(o *huma.Operation) {
+		o.OperationID, o.Summary, o.Description = id, summary, text
+		o.Errors = []int{http.StatusUnprocessableEntity, http.StatusInternalServerError, http.StatusGatewayTimeout}
+	}
+}
+
+// strictQuery refuses queries of which a part would be ignored: an answer to
+// another question than the one asked is worse than none.
+func strictQuery(api huma.API) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		u := ctx.URL()
+		query, err := url.ParseQuery(u.RawQuery)
+		if err != nil {
+			_ = huma.WriteErr(api, ctx, http.StatusUnprocessableEntity, "the query cannot be read: "+err.Error())
+			return
+		}
+		for _, p := range ctx.Operation().Parameters {
+			if len(query[p.Name]) > 1 && (p.Explode == nil || !*p.Explode) {
+				_ = huma.WriteErr(api, ctx, http.StatusUnprocessableEntity, "validation failed",
+					&huma.ErrorDetail{Location: "query." + p.Name, Message: "stands there more than once; separate the values of a list by commas"})
+				return
+			}
+		}
+		next(ctx)
+	}
 }
 
 type statsOutput struct{ Body query.Stats }
@@ -44,10 +87,10 @@ func (s *Service) getStats(ctx context.Context, _ *struct{}) (*statsOutput, erro
 }
 
 type relaysInput struct {
-	Network string `query:"network" enum:"clearnet,tor,i2p,loki" doc:"only relays of this network"`
-	State   string `query:"state" enum:"new,up,degraded,down,dead" doc:"only relays in this state"`
-	After   string `query:"after" maxLength:"512" doc:"next of the previous page"`
-	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+	Network string `query:"network" enum:"clearnet,tor,i2p,loki" doc:"only relays of this network" example:"clearnet"`
+	State   string `query:"state" enum:"new,up,degraded,down,dead" doc:"only relays in this state" example:"up"`
+	After   string `query:"after" maxLength:"512" doc:"next of the previous page" example:"wss://relay.example.com"`
+	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"the most relays of a page"`
 }
 
 type relaysOutput struct{ Body query.RelayPage }
@@ -65,75 +108,133 @@ func (s *Service) getRelays(ctx context.Context, in *relaysInput) (*relaysOutput
 // eventsInput is a NIP-01 filter as query parameters. Lists are separated by
 // commas; tag conditions are written letter:value, once for each value.
 type eventsInput struct {
-	IDs     []string `query:"ids" maxItems:"500" doc:"event ids, 64 hex digits each"`
-	Authors []string `query:"authors" maxItems:"500" doc:"public keys, 64 hex digits each"`
-	Kinds   []int64  `query:"kinds" maxItems:"500"`
-	Tag     []string `query:"tag,explode" maxItems:"100" doc:"letter:value, such as e:<id>; values of one letter are alternatives"`
-	Since   int64    `query:"since" minimum:"0" doc:"Unix seconds, inclusive"`
-	Until   int64    `query:"until" minimum:"0" default:"9007199254740991" doc:"Unix seconds, inclusive"`
-	After   string   `query:"after" maxLength:"200" doc:"next of the previous page"`
-	Limit   int      `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+	IDs     []string        `query:"ids" maxItems:"500" doc:"event ids, 64 lower-case hex digits each, separated by commas"`
+	Authors []string        `query:"authors" maxItems:"500" doc:"public keys, 64 lower-case hex digits each, separated by commas"`
+	Kinds   []int64         `query:"kinds" maxItems:"500" doc:"separated by commas" example:"1,30023"`
+	Tag     []string        `query:"tag,explode" maxItems:"100" doc:"letter:value; repeat the parameter for more. Values of one letter are alternatives, letters must all be met" example:"t:nostr"`
+	Since   optional[int64] `query:"since" minimum:"0" doc:"only events whose created_at is at or after this time, Unix seconds" example:"1735689600"`
+	Until   optional[int64] `query:"until" minimum:"0" doc:"only events whose created_at is at or before this time, Unix seconds" example:"1767225599"`
+	After   string          `query:"after" maxLength:"200" doc:"next of the previous page"`
+	Limit   int             `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"the most events of a page"`
+
+	filter nostr.Filter // set by Resolve
 }
 
-func (in *eventsInput) filter() (nostr.Filter, error) {
-	f := nostr.Filter{Until: &in.Until}
-	if in.Since > 0 {
-		f.Since = &in.Since
+// optional is a parameter that is not there unless it was given.
+type optional[T any] struct {
+	Value T
+	Given bool
+}
+
+// Receiver is where huma puts the value.
+func (o *optional[T]) Receiver() reflect.Value { return reflect.ValueOf(&o.Value).Elem() }
+
+// OnParamSet is called for a parameter that was given.
+func (o *optional[T]) OnParamSet(given bool, _ any) { o.Given = given }
+
+// Schema is that of the value.
+func (o *optional[T]) Schema(r huma.Registry) *huma.Schema {
+	return huma.SchemaFromType(r, reflect.TypeFor[T]())
+}
+
+func (o *optional[T]) pointer() *T {
+	if !o.Given {
+		return nil
 	}
-	for _, text := range in.IDs {
+	return &o.Value
+}
+
+// Resolve makes the filter, and tells which parameters are no part of one.
+func (in *eventsInput) Resolve(huma.Context) []error {
+	var wrong []error
+	refuse := func(name string, i int, value, message string) {
+		wrong = append(wrong, &huma.ErrorDetail{Location: fmt.Sprintf("query.%s[%d]", name, i), Message: message, Value: value})
+	}
+	f := nostr.Filter{Since: in.Since.pointer(), Until: in.Until.pointer()}
+	for i, text := range in.IDs {
 		id, err := nostr.ParseID(text)
 		if err != nil {
-			return f, huma.Error422UnprocessableEntity("ids: an id " + err.Error())
+			refuse("ids", i, text, err.Error())
 		}
 		f.IDs = append(f.IDs, id)
 	}
-	for _, text := range in.Authors {
+	for i, text := range in.Authors {
 		key, err := nostr.ParsePubKey(text)
 		if err != nil {
-			return f, huma.Error422UnprocessableEntity("authors: a public key " + err.Error())
+			refuse("authors", i, text, err.Error())
 		}
 		f.Authors = append(f.Authors, key)
 	}
 	for _, kind := range in.Kinds {
 		f.Kinds = append(f.Kinds, nostr.Kind(kind))
 	}
-	for _, text := range in.Tag {
+	for i, text := range in.Tag {
 		letter, value, ok := strings.Cut(text, ":")
-		if !ok || len(letter) != 1 || !isLetter(letter[0]) {
-			return f, huma.Error422UnprocessableEntity("tag: " + strconv.Quote(text) + " is not letter:value")
+		if !ok || !store.Indexed(nostr.Tag{letter, value}) {
+			refuse("tag", i, text, "not letter:value")
+			continue
 		}
 		if f.Tags == nil {
 			f.Tags = map[string][]string{}
 		}
 		f.Tags[letter] = append(f.Tags[letter], value)
 	}
-	return f, nil
+	in.filter = f
+	return wrong
 }
 
-func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+// event is an event as it was signed.
+type event struct{ json.RawMessage }
 
-type eventsOutput struct{ Body query.EventPage }
+// Schema describes the event of NIP-01.
+func (event) Schema(huma.Registry) *huma.Schema {
+	text := func(pattern, doc string) *huma.Schema {
+		return &huma.Schema{Type: huma.TypeString, Pattern: pattern, Description: doc}
+	}
+	number := func(doc string) *huma.Schema {
+		return &huma.Schema{Type: huma.TypeInteger, Format: "int64", Description: doc}
+	}
+	return &huma.Schema{
+		Type:        huma.TypeObject,
+		Description: "a NIP-01 event as it was signed",
+		Properties: map[string]*huma.Schema{
+			"id":         text("^[0-9a-f]{64}$", "SHA-256 of the canonical form"),
+			"pubkey":     text("^[0-9a-f]{64}$", "public key of the author"),
+			"created_at": number("Unix seconds, as the author says"),
+			"kind":       number(""),
+			"tags":       {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeArray, Items: text("", "")}},
+			"content":    text("", ""),
+			"sig":        text("^[0-9a-f]{128}$", "BIP-340 signature of the id"),
+		},
+		Required: []string{"id", "pubkey", "created_at", "kind", "tags", "content", "sig"},
+	}
+}
+
+// eventPage is query.EventPage with the events described.
+type eventPage struct {
+	Events []event `json:"events" doc:"newest first, ties by lowest id"`
+	Next   string  `json:"next,omitempty" doc:"pass as after for the next page; absent at the end"`
+}
+
+type eventsOutput struct{ Body eventPage }
 
 func (s *Service) getEvents(ctx context.Context, in *eventsInput) (*eventsOutput, error) {
-	filter, err := in.filter()
-	if err != nil {
-		return nil, err
-	}
-	page, err := s.query.Events(ctx, filter, store.Cursor(in.After), in.Limit)
+	page, err := s.query.Events(ctx, in.filter, store.Cursor(in.After), in.Limit)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &eventsOutput{page}, nil
+	body := eventPage{Events: make([]event, len(page.Events)), Next: page.Next}
+	for i, text := range page.Events {
+		body.Events[i] = event{text}
+	}
+	return &eventsOutput{body}, nil
 }
 
 // problem turns an error into what a client may know of it.
 func (s *Service) problem(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, query.ErrLimit), errors.Is(err, store.ErrCursor):
-		return huma.Error422UnprocessableEntity(err.Error())
-	case errors.Is(err, context.DeadlineExceeded):
-		return huma.Error504GatewayTimeout("the question takes too long; ask a narrower one")
+	f := s.fault(ctx, err)
+	if f.status == http.StatusUnprocessableEntity {
+		return huma.NewError(f.status, "validation failed", &huma.ErrorDetail{Location: f.place, Message: f.text})
 	}
-	s.log.ErrorContext(ctx, "question failed", "error", err)
-	return huma.Error500InternalServerError("the archive cannot answer now")
+	return huma.NewError(f.status, f.text)
 }
