@@ -29,7 +29,11 @@ func parseStoreURL(url string) (storeURL, error) {
 	case !found || rest == "":
 		return storeURL{}, fmt.Errorf("%q %w", url, ErrStoreURL)
 	case scheme == "sqlite":
-		return storeURL{scheme, strings.TrimPrefix(rest, "//")}, nil
+		file := strings.TrimPrefix(rest, "//")
+		if file == "" || file == ":memory:" || strings.HasSuffix(file, "/") {
+			return storeURL{}, fmt.Errorf("%q %w: it names no file", url, ErrStoreURL)
+		}
+		return storeURL{scheme, file}, nil
 	case scheme == "postgres" || scheme == "postgresql":
 		// The URL is not repeated: it may hold a password.
 		return storeURL{}, fmt.Errorf("PostgreSQL is not supported by this version: the URL %w that it can open", ErrStoreURL)
@@ -46,7 +50,12 @@ func OpenStore(ctx context.Context, cfg Config, log *slog.Logger) (store.Store, 
 		return nil, err
 	}
 	if _, err := st.Migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("migrate %s: %w", cfg.StoreURL(), err), st.Close())
+		return nil, errors.Join(explain(cfg, err), st.Close())
+	}
+	// After that, a schema that differs is nobody's older or newer version.
+	if err := st.VerifySchema(ctx); err != nil {
+		err = fmt.Errorf("open %s: %w; another program changed it: restore it from a backup or name another with --store", cfg.StoreURL(), err)
+		return nil, errors.Join(err, st.Close())
 	}
 	return st, nil
 }

@@ -59,51 +59,66 @@ func New(cfg Config, st Store, rules relay.Rules, log *slog.Logger) *Service {
 	return &Service{cfg: cfg, store: st, rules: rules, log: log}
 }
 
+// maxMentions bounds what one save holds: an event may name 2000 relays, and a
+// batch of such events would be millions of rows in one transaction.
+const maxMentions = 50_000
+
 // Cycle reads all events that came since the last cycle. The mentions of a
 // batch and the position behind it are saved together, so a crash reads at most
 // one batch again.
 func (s *Service) Cycle(ctx context.Context) error {
-	var events, mentions, candidates int
+	var sum batch
 	for {
-		n, m, c, err := s.batch(ctx)
+		b, err := s.batch(ctx)
 		if err != nil {
 			return err
 		}
-		events, mentions, candidates = events+n, mentions+m, candidates+c
-		if n < s.cfg.Batch || service.Stopping(ctx) {
+		sum.events, sum.mentions, sum.candidates = sum.events+b.events, sum.mentions+b.mentions, sum.candidates+b.candidates
+		if !b.more || service.Stopping(ctx) {
 			break
 		}
 	}
-	if events == 0 {
+	if sum.events == 0 {
 		return nil
 	}
-	s.log.InfoContext(ctx, "relays looked for", "events", events, "mentions", mentions, "candidates", candidates)
+	s.log.InfoContext(ctx, "relays looked for", "events", sum.events, "mentions", sum.mentions, "candidates", sum.candidates)
 	return nil
 }
 
-func (s *Service) batch(ctx context.Context) (events, named, candidates int, err error) {
+// batch is what was read between two saves.
+type batch struct {
+	events, mentions int
+	candidates       int // new ones
+	more             bool
+}
+
+func (s *Service) batch(ctx context.Context) (batch, error) {
 	position, err := s.store.Position(ctx, reader)
 	if err != nil {
-		return 0, 0, 0, fmt.Errorf("read position: %w", err)
+		return batch{}, fmt.Errorf("read position: %w", err)
 	}
+	var b batch
 	now := time.Now().Unix()
 	var mentions []store.Mention
 	for scanned, err := range s.store.ScanEvents(ctx, position, nostr.Filter{Limit: &s.cfg.Batch}) {
 		if err != nil {
-			return 0, 0, 0, fmt.Errorf("scan events: %w", err)
+			return batch{}, fmt.Errorf("scan events: %w", err)
 		}
 		for _, hint := range hints.Collect(&scanned.Event, s.rules) {
 			mentions = append(mentions, store.Mention{URL: hint.URL, Class: hint.Class, Author: hint.Author, At: now})
 		}
 		position = scanned.Cursor
-		events++
+		b.events++
+		if b.more = b.events == s.cfg.Batch || len(mentions) >= maxMentions; b.more {
+			break
+		}
 	}
-	if events == 0 {
-		return 0, 0, 0, nil
+	if b.events == 0 {
+		return b, nil
 	}
-	candidates, err = s.store.SaveFindings(ctx, reader, position, mentions)
-	if err != nil {
-		return 0, 0, 0, fmt.Errorf("save findings: %w", err)
+	b.mentions = len(mentions)
+	if b.candidates, err = s.store.SaveFindings(ctx, reader, position, mentions); err != nil {
+		return batch{}, fmt.Errorf("save findings: %w", err)
 	}
-	return events, len(mentions), candidates, nil
+	return b, nil
 }

@@ -4,7 +4,6 @@
 package initializer
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -105,8 +104,11 @@ func (s *Service) seed(ctx context.Context) (added, refused int, err error) {
 	sum := sha256.Sum256(text)
 	list := store.Cursor(hex.EncodeToString(sum[:]))
 	have, err := s.store.Position(ctx, reader)
-	if err != nil || have == list {
-		return 0, 0, err
+	if err != nil {
+		return 0, 0, fmt.Errorf("read position: %w", err)
+	}
+	if have == list {
+		return 0, 0, nil
 	}
 	urls, refused := parseSeeds(text, s.rules)
 	now := time.Now().Unix()
@@ -125,10 +127,8 @@ func (s *Service) seed(ctx context.Context) (added, refused int, err error) {
 // of lines that hold none.
 func parseSeeds(text []byte, rules relay.Rules) (urls []relay.URL, refused int) {
 	seen := map[relay.URL]bool{}
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	lines.Buffer(nil, maxSeeds)
-	for lines.Scan() {
-		line := bytes.TrimSpace(lines.Bytes())
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
 		if len(line) == 0 || line[0] == '#' {
 			continue
 		}
@@ -146,17 +146,32 @@ func parseSeeds(text []byte, rules relay.Rules) (urls []relay.URL, refused int) 
 	return urls, refused
 }
 
-var errLarge = errors.New("larger than 16 MiB")
+var (
+	errLarge   = errors.New("larger than 16 MiB")
+	errNotFile = errors.New("not a regular file")
+)
 
 func readSeeds(name string) ([]byte, error) {
+	// Before opening: that of a pipe waits for a writer, and what is read when
+	// the configuration is checked would be gone afterwards.
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotFile
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxSeeds+1))
-	if err == nil && len(text) > maxSeeds {
-		err = errLarge
+	if err != nil {
+		return nil, err
 	}
-	return text, err
+	if len(text) > maxSeeds {
+		return nil, errLarge
+	}
+	return text, nil
 }

@@ -37,7 +37,10 @@ func DefaultConfig() Config {
 // Validate reports values that cannot work.
 func (c Config) Validate(check *config.Check) {
 	config.InRange(check, "interval", c.Interval, config.Duration(time.Second), config.Duration(24*time.Hour))
-	config.InRange(check, "batch", c.Batch, 1, 100_000)
+	config.InRange(check, "batch", c.Batch, 1, 5000)
+	if c.Audit != 0 {
+		config.InRange(check, "audit", c.Audit, config.Duration(time.Minute), config.Duration(366*24*time.Hour))
+	}
 }
 
 // Store is what the refresher needs of the archive.
