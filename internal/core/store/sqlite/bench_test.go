@@ -271,6 +271,8 @@ func BenchmarkEvents(b *testing.B) {
 	} {
 		b.Run(q.name, func(b *testing.B) {
 			n := 0
+			var m meter
+			m.start()
 			for b.Loop() {
 				page, _, err := db.Events(context.Background(), store.EventQuery{Filter: q.filter, Limit: 100, Public: true, Now: 1})
 				if err != nil {
@@ -278,7 +280,9 @@ func BenchmarkEvents(b *testing.B) {
 				}
 				n += len(page)
 			}
+			m.stop()
 			b.ReportMetric(float64(n)/float64(b.N), "events/op")
+			b.ReportMetric(float64(m.total.Microseconds())/float64(b.N), "cpu-µs/op")
 		})
 	}
 }
@@ -302,4 +306,49 @@ func BenchmarkRefresh(b *testing.B) {
 		n += done.Events
 	}
 	m.report(b, n)
+}
+
+// BenchmarkSummaries is the page of relays and the totals of a large network.
+func BenchmarkSummaries(b *testing.B) {
+	db := openNew(b)
+	var urls []relay.URL
+	for i := range 10_000 {
+		u, err := relay.Parse(fmt.Sprintf("wss://relay%05d.damus.io", i))
+		if err != nil {
+			b.Fatal(err)
+		}
+		urls = append(urls, u)
+	}
+	relays, err := db.AddRelays(context.Background(), urls, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var claims []store.Coverage
+	for _, r := range relays {
+		for i := range int64(3) {
+			claims = append(claims, store.Coverage{Relay: r.ID, Filter: 1, Interval: store.Interval{Lo: 1000 * i, Hi: 1000*i + 900}, Level: 1, AsOf: 5, Method: "walk", N: 7})
+		}
+	}
+	save(b, db, store.Batch{Claims: claims})
+	b.Run("200 relays", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := db.RelaySummaries(context.Background(), store.RelayQuery{After: urls[5000].String(), Limit: 200}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("totals", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := db.Totals(context.Background(), 5000); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("due", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := db.DueRelays(context.Background(), store.Due{Service: "monitor", Now: 10, Limit: 20, Owner: "a", Until: 10}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -107,7 +107,8 @@ func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, 
 			p.flush()
 			break
 		}
-		if err := p.take(batch); err != nil {
+		// One snapshot for the many small reads: each alone would lock anew.
+		if err := c.snapshot(func() error { return p.take(batch) }); err != nil {
 			return nil, "", err
 		}
 	}
@@ -597,17 +598,19 @@ func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.R
 		}, sqlSummaries, q.After, string(q.Network), string(q.State), int64(min(q.Limit, maxPage))); err != nil || bad != nil {
 			return errors.Join(err, bad)
 		}
-		for i := range summaries {
-			var claims []store.Coverage
-			if err := c.query(ctx, func(r row) bool {
-				claims = append(claims, scanCoverage(r))
-				return true
-			}, sqlRelayCoverage, int64(summaries[i].ID)); err != nil {
-				return err
+		return c.snapshot(func() error {
+			for i := range summaries {
+				var claims []store.Coverage
+				if err := c.query(ctx, func(r row) bool {
+					claims = append(claims, scanCoverage(r))
+					return true
+				}, sqlRelayCoverage, int64(summaries[i].ID)); err != nil {
+					return err
+				}
+				summarize(&summaries[i], claims)
 			}
-			summarize(&summaries[i], claims)
-		}
-		return nil
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read relays: %w", err)

@@ -318,7 +318,8 @@ func (rc *recounting) relay(relay int64) (int64, error) {
 	return is.sightings, rc.numbers("rollup_relay_day", "relay=%d day=%d", is.relayDays, sqlSetRelayDay, sqlUnsetRelayDay, sqlRelayDays, relay)
 }
 
-// snapshot runs reads that must see the same state.
+// snapshot runs reads that see the same state. Many small ones are also cheaper
+// so: each alone takes and drops a lock in the shared memory.
 func (c *conn) snapshot(run func() error) error {
 	if _, err := c.exec("BEGIN"); err != nil {
 		return err
