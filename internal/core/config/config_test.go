@@ -487,6 +487,16 @@ func TestBytesText(t *testing.T) {
 	}
 }
 
+func TestBytesShort(t *testing.T) {
+	for size, want := range map[Bytes]string{
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 3 << 30: "3.0 GiB", 1 << 50: "1024.0 TiB",
+	} {
+		if have := size.Short(); have != want {
+			t.Errorf("%d is %q, want %q", int64(size), have, want)
+		}
+	}
+}
+
 func TestTextRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.Int64Min(0).Draw(t, "n")
