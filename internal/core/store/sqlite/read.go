@@ -319,6 +319,7 @@ func (s *stream) fill(ctx context.Context, c *conn) error {
 type merged struct {
 	c       *conn
 	streams []*stream // a heap by first hit
+	last    hit       // given by next; one that several streams have is given once
 }
 
 func (m *merged) Len() int { return len(m.streams) }
@@ -352,8 +353,9 @@ func (m *merged) next(ctx context.Context, n int) ([]hit, error) {
 	var hits []hit
 	for len(hits) < n && len(m.streams) > 0 {
 		s := m.streams[0]
-		if h := s.buf[0]; len(hits) == 0 || hits[len(hits)-1] != h {
+		if h := s.buf[0]; h != m.last {
 			hits = append(hits, h)
+			m.last = h
 		}
 		s.buf = s.buf[1:]
 		if err := s.fill(ctx, m.c); err != nil {
