@@ -51,14 +51,14 @@ func prefixes(texts ...string) []netip.Prefix {
 	return out
 }
 
-// PublicAddr tells whether an address is public: a unicast address that
+// publicAddr tells whether an address is public: a unicast address that
 // belongs to one host of the internet. It is false for every special-purpose
 // block, for the IPv6 forms that carry an IPv4 address (mapped, NAT64, 6to4,
 // Teredo), for an address with a zone and for the zero Addr.
 //
 // A mapped address is judged as it stands. A resolver may hand out the answer
 // of an A record in that form; unmap such an answer first.
-func PublicAddr(a netip.Addr) bool {
+func publicAddr(a netip.Addr) bool {
 	switch {
 	case a.Is4():
 		return !within(notPublic4, a)
@@ -72,7 +72,7 @@ func PublicAddr(a netip.Addr) bool {
 // AllowsAddr tells whether a relay may stand at an address: a public one, and
 // with AllowLocal also loopback, private, link-local and shared space.
 func (r Rules) AllowsAddr(a netip.Addr) bool {
-	if PublicAddr(a) {
+	if publicAddr(a) {
 		return true
 	}
 	if !r.AllowLocal || a.Is4In6() || a.Zone() != "" {

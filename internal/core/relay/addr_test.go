@@ -13,7 +13,7 @@ func TestPublicAddr(t *testing.T) {
 		"2000::1", "2001:200::1", "2001:4860:4860::8888", "2001:db7:ffff::", "2001:db9::", "2003::1", "2606:4700::1111",
 		"2a01:4f8::1", "3ffe::1", "3fff:1000::1",
 	} {
-		if !PublicAddr(netip.MustParseAddr(text)) {
+		if !publicAddr(netip.MustParseAddr(text)) {
 			t.Errorf("%s is not public, want public", text)
 		}
 	}
@@ -27,11 +27,11 @@ func TestPublicAddr(t *testing.T) {
 		"2001:db8::1", "2002::1", "2002:808:808::1", "2620:4f:8000::1", "3fff::1", "3fff:fff:ffff::", "4000::1", "5f00::1",
 		"fc00::1", "fd12::1", "fe80::1", "fec0::1", "ff02::1", "2606:4700::1%eth0",
 	} {
-		if PublicAddr(netip.MustParseAddr(text)) {
+		if publicAddr(netip.MustParseAddr(text)) {
 			t.Errorf("%s is public, want not", text)
 		}
 	}
-	if PublicAddr(netip.Addr{}) {
+	if publicAddr(netip.Addr{}) {
 		t.Error("the zero Addr is public")
 	}
 }

@@ -33,7 +33,7 @@ const (
 	// CauseAddress: the host means to be an IP address but is not written the
 	// usual way: octal, hexadecimal, shortened, out of range, without brackets.
 	CauseAddress Cause = "address"
-	// CauseNotPublic: an IP address that PublicAddr refuses.
+	// CauseNotPublic: an IP address that publicAddr refuses.
 	CauseNotPublic Cause = "not_public"
 	// CauseBareName: a host name of one label.
 	CauseBareName Cause = "bare_name"
