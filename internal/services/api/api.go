@@ -132,7 +132,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := server.Shutdown(ctx); err != nil {
 		_ = server.Close()
 	}
-	<-served
+	_ = <-served // it has ended by our own doing
 	return nil
 }
 
