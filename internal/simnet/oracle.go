@@ -12,8 +12,10 @@ import (
 // Account is what an archive says about one relay and filter.
 type Account struct {
 	Relay relay.URL
-	// Filter is the filter that Claims and Holes are about.
-	Filter nostr.Filter
+	// Filter is the filter that Claims and Holes are about, but for those whose
+	// own filter is among Filters.
+	Filter  nostr.Filter
+	Filters map[store.FilterID]nostr.Filter
 	// Held tells whether the archive holds an event and has seen it at Relay.
 	Held   func(nostr.ID) bool
 	Claims []store.Coverage
@@ -81,7 +83,7 @@ func (n *Network) Compare(accounts []Account) Result {
 				one.Archived++
 				continue
 			}
-			if slices.ContainsFunc(a.Holes, func(h store.Hole) bool { return covers(h, e.Event) }) {
+			if slices.ContainsFunc(a.Holes, func(h store.Hole) bool { return a.about(h.Filter, e.Event) && covers(h, e.Event) }) {
 				one.InHoles++
 				continue
 			}
@@ -91,7 +93,7 @@ func (n *Network) Compare(accounts []Account) Result {
 				if c.Lo > e.CreatedAt {
 					break
 				}
-				if c.Level > store.LevelUnknown && e.CreatedAt <= c.Hi && int64(e.added) < c.AsOf {
+				if c.Level > store.LevelUnknown && e.CreatedAt <= c.Hi && int64(e.added) < c.AsOf && a.about(c.Filter, e.Event) {
 					one.FalseClaims = append(one.FalseClaims, FalseClaim{Claim: c, Event: e.Event})
 				}
 			}
@@ -106,6 +108,17 @@ func (n *Network) Compare(accounts []Account) Result {
 		}
 	}
 	return out
+}
+
+// about tells whether a claim or hole of a filter speaks of an event that
+// matches the account's filter.
+func (a *Account) about(id store.FilterID, e *Event) bool {
+	own, ok := a.Filters[id]
+	if !ok {
+		return true
+	}
+	m := newMatcher(&own)
+	return m.matches(e)
 }
 
 func covers(h store.Hole, e *Event) bool {

@@ -110,7 +110,7 @@ func (s *Service) getRelays(ctx context.Context, in *relaysInput) (*relaysOutput
 type eventsInput struct {
 	IDs     []string        `query:"ids" maxItems:"500" doc:"event ids, 64 lower-case hex digits each, separated by commas"`
 	Authors []string        `query:"authors" maxItems:"500" doc:"public keys, 64 lower-case hex digits each, separated by commas"`
-	Kinds   []int64         `query:"kinds" maxItems:"500" doc:"separated by commas" example:"1,30023"`
+	Kinds   []int64         `query:"kinds" maxItems:"500" doc:"separated by commas" example:"[1,30023]"`
 	Tag     []string        `query:"tag,explode" maxItems:"100" doc:"letter:value; repeat the parameter for more. Values of one letter are alternatives, letters must all be met" example:"t:nostr"`
 	Since   optional[int64] `query:"since" minimum:"0" doc:"only events whose created_at is at or after this time, Unix seconds" example:"1735689600"`
 	Until   optional[int64] `query:"until" minimum:"0" doc:"only events whose created_at is at or before this time, Unix seconds" example:"1767225599"`
