@@ -1,0 +1,177 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"bigbrotr/internal/simnet"
+)
+
+// full tells whether benchmarks run at the size of the published numbers, as
+// `make bench` does with BENCH_FULL=1. Otherwise they only show that they work.
+var full = os.Getenv("BENCH_FULL") != ""
+
+func sized(whole, small int) int {
+	if full {
+		return whole
+	}
+	return small
+}
+
+// BenchmarkSync archives one relay with a cap of 500.
+func BenchmarkSync(b *testing.B) {
+	const pageCap = 500
+	events := simnet.Generate(simnet.Plan{Seed: 100, Count: sized(100_000, 3000), Since: 1_500_000_000, Until: 1_700_000_000})
+	for b.Loop() {
+		n := simnet.New(100)
+		r := add(b, n, simnet.Behaviour{Cap: pageCap, Compress: true}, events...)
+		store := folder(b)
+		begin := time.Now()
+		reports, code := archive(b, impatient, store, r)
+		took := time.Since(begin)
+		if one := reports[r.URL().String()]; code != 0 || one.New != int64(r.Len()) {
+			b.Fatalf("exit %d, %+v", code, one)
+		}
+		requests, ratio := checkCost(b, r, pageCap)
+		b.ReportMetric(requests, "REQs")
+		b.ReportMetric(ratio, "downloaded/events")
+		b.ReportMetric(float64(r.Len())/took.Seconds(), "events/s")
+		n.Close()
+	}
+}
+
+// BenchmarkDuplicates archives a relay, then another with the same events.
+func BenchmarkDuplicates(b *testing.B) {
+	events := simnet.Generate(simnet.Plan{Seed: 101, Count: sized(100_000, 3000), Since: 1_500_000_000, Until: 1_700_000_000})
+	for b.Loop() {
+		n := simnet.New(101)
+		store := folder(b)
+		var took [2]time.Duration
+		for i := range took {
+			r := add(b, n, simnet.Behaviour{Cap: 500}, events...)
+			begin := time.Now()
+			reports, code := archive(b, impatient, store, r)
+			took[i] = time.Since(begin)
+			one := reports[r.URL().String()]
+			if want := []int64{int64(r.Len()), 0}[i]; code != 0 || one.New != want {
+				b.Fatalf("relay %d: exit %d, %+v", i, code, one)
+			}
+		}
+		count := float64(len(events))
+		b.ReportMetric(count/took[0].Seconds(), "new/s")
+		b.ReportMetric(count/took[1].Seconds(), "known/s")
+		b.ReportMetric(took[0].Seconds()/took[1].Seconds(), "known/new")
+		n.Close()
+	}
+}
+
+// BenchmarkMemory archives 20 relays side by side and samples the memory of the
+// process while it does.
+func BenchmarkMemory(b *testing.B) {
+	if runtime.GOOS != "linux" {
+		b.Skip("memory is read from /proc")
+	}
+	const relays = 20
+	perRelay := sized(25_000, 300)
+	lots := make([][]*simnet.Event, relays)
+	for i := range lots {
+		lots[i] = simnet.Generate(simnet.Plan{Seed: uint64(200 + i), Count: perRelay, Since: 1_600_000_000, Until: 1_700_000_000})
+	}
+	for b.Loop() {
+		n := simnet.New(200)
+		args := []string{"sync", "--json", "--allow-local", "--store", folder(b)}
+		for _, lot := range lots {
+			args = append(args, add(b, n, simnet.Behaviour{Cap: 500, Compress: true}, lot...).URL().String())
+		}
+		begin := time.Now()
+		p := start(b, impatient, args...)
+		var resident []int64
+		var peak int64
+		look := time.NewTicker(100 * time.Millisecond)
+		for ended := false; !ended; {
+			select {
+			case <-p.ended:
+				ended = true
+			case <-look.C:
+				rss, high := memory(p.cmd.Process.Pid)
+				if rss > 0 {
+					resident, peak = append(resident, rss), max(peak, high)
+				}
+			}
+		}
+		look.Stop()
+		took := time.Since(begin)
+		if code := p.wait(); code != 0 {
+			b.Fatalf("exit %d\n%s", code, tail(p.stderr.String()))
+		}
+		b.ReportMetric(float64(peak)/(1<<20), "peak-MB")
+		b.ReportMetric(float64(relays*perRelay)/took.Seconds(), "events/s")
+		if tenth := len(resident) / 10; tenth > 0 {
+			// Flat: the last tenth is not above the second.
+			early, late := mean(resident[tenth:2*tenth]), mean(resident[len(resident)-tenth:])
+			b.ReportMetric(early/(1<<20), "early-MB")
+			b.ReportMetric(late/(1<<20), "late-MB")
+			var line strings.Builder
+			for i := range 10 {
+				fmt.Fprintf(&line, " %.0f", mean(resident[i*tenth:(i+1)*tenth])/(1<<20))
+			}
+			b.Logf("resident MB by tenths of %s:%s", took.Round(time.Second), line.String())
+		}
+		n.Close()
+	}
+}
+
+func mean(list []int64) float64 {
+	sum := 0.0
+	for _, n := range list {
+		sum += float64(n)
+	}
+	return sum / float64(len(list))
+}
+
+// memory reads what a process has in memory now, and the most it ever had.
+func memory(pid int) (resident, peak int64) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0, 0 // it has ended
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) != 3 {
+			continue
+		}
+		kib, _ := strconv.ParseInt(fields[1], 10, 64)
+		switch fields[0] {
+		case "VmRSS:":
+			resident = kib << 10
+		case "VmHWM:":
+			peak = kib << 10
+		}
+	}
+	return resident, peak
+}
+
+// BenchmarkFirstPage starts everything on a new store until the first page is
+// answered.
+func BenchmarkFirstPage(b *testing.B) {
+	n := network(b, 300)
+	r := add(b, n, simnet.Behaviour{Cap: 500})
+	for b.Loop() {
+		begin := time.Now()
+		u := up(b, folder(b), n.URLs())
+		if status, _, _ := get(b, u.pages); status != 200 {
+			b.Fatalf("status %d of %s", status, r.URL())
+		}
+		b.ReportMetric(time.Since(begin).Seconds(), "s/page")
+		b.StopTimer()
+		if code, _ := u.stop(os.Interrupt); code != 0 {
+			b.Errorf("exit %d", code)
+		}
+		b.StartTimer()
+	}
+}
