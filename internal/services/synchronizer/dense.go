@@ -37,6 +37,7 @@ type dense struct {
 
 	ids     map[nostr.ID]nostr.Kind // everything delivered of this second
 	authors map[nostr.Kind]map[nostr.PubKey]bool
+	named   map[nostr.PubKey]bool // in p tags: people of the same circle
 	tags    map[nostr.Kind]map[string]map[string]bool
 	open    map[nostr.Kind]bool // kinds that could not be had completely
 	asked   int                 // kinds from 0 to maxKind that were answered
@@ -55,6 +56,7 @@ func (w *walk) dense(ctx context.Context, second store.Interval, p *page) error 
 		w: w, second: second, budget: denseRequests, first: p,
 		ids:     map[nostr.ID]nostr.Kind{},
 		authors: map[nostr.Kind]map[nostr.PubKey]bool{},
+		named:   map[nostr.PubKey]bool{},
 		tags:    map[nostr.Kind]map[string]map[string]bool{},
 		open:    map[nostr.Kind]bool{},
 	}
@@ -125,6 +127,11 @@ func (d *dense) observe(e *nostr.Event) {
 	for _, t := range e.Tags {
 		if len(t) < 2 || len(t[0]) != 1 || len(t[1]) > 256 {
 			continue
+		}
+		if t[0] == "p" && len(d.named) < maxValues {
+			if k, err := nostr.ParsePubKey(t[1]); err == nil {
+				d.named[k] = true
+			}
 		}
 		letters := d.tags[e.Kind]
 		if letters == nil {
@@ -266,12 +273,13 @@ func (d *dense) byAuthor(ctx context.Context, kind nostr.Kind, done func() bool)
 	valuesAsked := map[string]bool{}
 	for range maxRounds {
 		before := len(d.ids)
-		// Those of this kind first, then those of the second, then all that the
-		// visit has met.
+		// Those of this kind first, then those of the second and whom it names,
+		// then all that the visit has met.
 		authors := unasked(d.authors[kind], authorsAsked, comparePubKeys)
 		for _, k := range slices.Sorted(maps.Keys(d.authors)) {
 			authors = append(authors, unasked(d.authors[k], authorsAsked, comparePubKeys)...)
 		}
+		authors = append(authors, unasked(d.named, authorsAsked, comparePubKeys)...)
 		authors = append(authors, unasked(d.w.v.authors, authorsAsked, comparePubKeys)...)
 		err := divide(ctx, d, authors, done, func(part []nostr.PubKey) nostr.Filter {
 			f := base

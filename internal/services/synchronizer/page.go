@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"time"
 
 	"bigbrotr/internal/core/archive"
 	"bigbrotr/internal/core/nostr"
@@ -475,6 +476,10 @@ func (v *visit) saveBatch(ctx context.Context, b store.Batch) error {
 	return nil
 }
 
+// countPatience is how long an answer to COUNT may take. Relays that do not know
+// it often say nothing at all.
+const countPatience = 3 * time.Second
+
 // count asks for an exact number; false when there is none.
 func (v *visit) count(ctx context.Context, f nostr.Filter, win store.Interval) (int64, bool, error) {
 	if v.noCount {
@@ -484,8 +489,14 @@ func (v *visit) count(ctx context.Context, f nostr.Filter, win store.Interval) (
 		return 0, false, err
 	}
 	f, _ = v.bounds(f, win)
-	n, end, err := v.pager.Count(ctx, f)
+	asking, cancel := context.WithTimeout(ctx, countPatience)
+	defer cancel()
+	n, end, err := v.pager.Count(asking, f)
 	v.spent(0)
+	if err != nil && asking.Err() != nil && ctx.Err() == nil {
+		v.noCount = true
+		return 0, false, nil
+	}
 	if err != nil {
 		return 0, false, v.local(ctx, err)
 	}

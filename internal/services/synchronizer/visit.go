@@ -170,6 +170,7 @@ func (v *visit) calibration(ctx context.Context, limit int) error {
 		cal = store.Calibration{Relay: v.relay.ID}
 	}
 	v.cal, v.bounded = cal, !v.calibrating
+	v.noCount = !v.calibrating && !cal.Counts
 	v.limit = limit
 	if stated, err := v.stated(ctx); err != nil {
 		return err
@@ -348,7 +349,7 @@ func (v *visit) beyond(ctx context.Context) error {
 			return err
 		}
 		switch {
-		case p.frames()+p.above+p.below < min(p.limit, p.largest), len(p.refs) == 0 && p.above == 0 && p.order == store.OrderNewest:
+		case p.frames()+p.above+p.below < max(1, min(p.limit, p.largest)), len(p.refs) == 0 && p.above == 0 && p.order == store.OrderNewest:
 			return nil // that was all
 		case v.cal.Order == store.OrderOldest, v.cal.Order == store.OrderUnsorted, p.order == store.OrderOldest, p.order == store.OrderUnsorted,
 			p.above > 0, len(p.refs) == 0, p.lo == win.Hi:

@@ -2,10 +2,10 @@ package synchronizer_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -44,6 +44,11 @@ func many(seed uint64, n int) []*simnet.Event {
 
 func burst(seed uint64, n int, at int64, kinds ...nostr.Kind) []*simnet.Event {
 	return simnet.Generate(simnet.Plan{Seed: seed, Count: n, Since: at, Until: at, Kinds: kinds, Authors: n/8 + 1})
+}
+
+// burstOf is a second of one kind, by so many authors that not all can be known.
+func burstOf(seed uint64, n int, at int64, authors int) []*simnet.Event {
+	return simnet.Generate(simnet.Plan{Seed: seed, Count: n, Since: at, Until: at, Kinds: []nostr.Kind{1}, Authors: authors})
 }
 
 // world is one simulated relay, an archive, and a synchronizer between them.
@@ -153,85 +158,118 @@ func (w *world) compare() simnet.RelayResult {
 	}}).PerRelay[0]
 }
 
+// TestSync walks relays of every behaviour, one for each way in which other
+// clients lose events, and holds the archive against what the relay shows.
 func TestSync(t *testing.T) {
-	s := past - 30*86400
+	then := past - 30*86400
+	wraps := simnet.Generate(simnet.Plan{Seed: 3, Count: 300, Since: then, Until: then + 3600, Kinds: []nostr.Kind{1059}})
+	private := []nostr.Kind{4, 1059}
+	now := time.Now().Unix()
+	fault := func(f simnet.Fault, every int) simnet.Behaviour {
+		f.When = simnet.When{Every: every}
+		return simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{f}}
+	}
+	lot := func(lots ...[]*simnet.Event) []*simnet.Event { return slices.Concat(lots...) }
+	const all = -1
 	tests := []struct {
 		name   string
 		be     simnet.Behaviour
-		events [][]*simnet.Event
-		syncs  int
+		events []*simnet.Event
+		visits int              // default 1
+		held   int              // events of the archive in the end; all of the visible ones by default
+		hole   store.HoleReason // the holes' reason; none by default
+		open   bool             // something stays unproved below the first event
+		cause  dial.Cause
 	}{
 		{name: "empty"},
-		{name: "one event", events: [][]*simnet.Event{many(1, 1)}},
-		{name: "few", events: [][]*simnet.Event{many(1, 7)}},
-		{name: "plain", be: simnet.Behaviour{Cap: 100}, events: [][]*simnet.Event{many(1, 1000)}},
-		{name: "cap below limit, refused", be: simnet.Behaviour{Cap: 100, RefuseOverCap: true}, events: [][]*simnet.Event{many(1, 500)}},
-		{name: "no cap", events: [][]*simnet.Event{many(1, 1200)}},
-		{name: "oldest first", be: simnet.Behaviour{Cap: 100, Order: simnet.OldestFirst}, events: [][]*simnet.Event{many(1, 500)}},
-		{name: "shuffled", be: simnet.Behaviour{Cap: 100, Order: simnet.Shuffled}, events: [][]*simnet.Event{many(1, 500)}},
-		{name: "by id", be: simnet.Behaviour{Cap: 100, Order: simnet.ByID}, events: [][]*simnet.Event{many(1, 500)}},
-		{name: "exclusive until", be: simnet.Behaviour{Cap: 100, ExclusiveUntil: true}, events: [][]*simnet.Event{many(1, 500)}},
-		{name: "ignores since", be: simnet.Behaviour{Cap: 100, IgnoreSince: true}, events: [][]*simnet.Event{many(1, 500)}, syncs: 2},
-		{name: "ignores until", be: simnet.Behaviour{Cap: 100, IgnoreUntil: true}, events: [][]*simnet.Event{many(1, 500)}},
-		{name: "ignores limit", be: simnet.Behaviour{IgnoreLimit: true}, events: [][]*simnet.Event{many(1, 8000)}},
-		{name: "hints", be: simnet.Behaviour{Cap: 100, Hints: true}, events: [][]*simnet.Event{many(1, 500)}},
-		{name: "count", be: simnet.Behaviour{Cap: 100, Count: simnet.CountExact}, events: [][]*simnet.Event{many(1, 500)}},
-		{name: "wrong count", be: simnet.Behaviour{Cap: 100, Count: simnet.CountWrong}, events: [][]*simnet.Event{many(1, 500)}},
-		{name: "dense, many kinds", be: simnet.Behaviour{Cap: 500}, events: [][]*simnet.Event{many(1, 200), burst(2, 1500, s)}},
-		{name: "dense, many kinds, count", be: simnet.Behaviour{Cap: 500, Count: simnet.CountExact}, events: [][]*simnet.Event{many(1, 200), burst(2, 1500, s)}},
-		{name: "dense, one kind", be: simnet.Behaviour{Cap: 500}, events: [][]*simnet.Event{many(1, 200), burst(2, 1500, s, 1)}},
-		{name: "dense, one kind, count", be: simnet.Behaviour{Cap: 500, Count: simnet.CountExact}, events: [][]*simnet.Event{many(1, 200), burst(2, 1500, s, 1)}},
-		{name: "post-filtering", be: simnet.Behaviour{Cap: 100, Order: simnet.NewestLatest, Restricted: []nostr.Kind{4, 1059}, PostFilter: true},
-			events: [][]*simnet.Event{many(1, 500), simnet.Generate(simnet.Plan{Seed: 3, Count: 300, Since: s, Until: s + 3600, Kinds: []nostr.Kind{1059}})}},
-		{name: "post-filtering, count", be: simnet.Behaviour{Cap: 100, Order: simnet.NewestLatest, Restricted: []nostr.Kind{4, 1059}, PostFilter: true, Count: simnet.CountExact},
-			events: [][]*simnet.Event{many(1, 500), simnet.Generate(simnet.Plan{Seed: 3, Count: 300, Since: s, Until: s + 3600, Kinds: []nostr.Kind{1059}})}},
-		{name: "post-filtering, silent", be: simnet.Behaviour{Cap: 100, Order: simnet.NewestLatest, Restricted: []nostr.Kind{4, 1059}, PostFilter: true, RefuseAs: simnet.RefuseEmpty},
-			events: [][]*simnet.Event{many(1, 500), simnet.Generate(simnet.Plan{Seed: 3, Count: 300, Since: s, Until: s + 3600, Kinds: []nostr.Kind{1059}})}},
-		{name: "open filter refused", be: simnet.Behaviour{Cap: 100, Broad: simnet.BroadOpen}, events: [][]*simnet.Event{many(1, 500)}},
-		{name: "authorless refused", be: simnet.Behaviour{Cap: 100, Broad: simnet.BroadAuthorless}, events: [][]*simnet.Event{many(1, 500)}},
-		{name: "auth", be: simnet.Behaviour{Cap: 100, Auth: true}, events: [][]*simnet.Event{many(1, 500)}},
-		{name: "notice then eose", be: simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.NoticeEOSE, When: simnet.When{Every: 5}}}}, events: [][]*simnet.Event{many(1, 1000)}},
-		{name: "closed half-way", be: simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Closed, N: 40, When: simnet.When{Every: 4}}}}, events: [][]*simnet.Event{many(1, 1000)}},
-		{name: "resets", be: simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Reset, N: 25, When: simnet.When{Every: 6}}}}, events: [][]*simnet.Event{many(1, 1000)}},
-		{name: "empty now and then", be: simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Empty, When: simnet.When{Every: 7}}}}, events: [][]*simnet.Event{many(1, 1000)}},
-		{name: "short now and then", be: simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Short, N: 3, When: simnet.When{Every: 7}}}}, events: [][]*simnet.Event{many(1, 1000)}},
-		{name: "no eose now and then", be: simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.NoEOSE, When: simnet.When{Every: 7}}}}, events: [][]*simnet.Event{many(1, 1000)}},
-		{name: "late", be: simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Late, N: 2, When: simnet.When{Every: 5}}}}, events: [][]*simnet.Event{many(1, 1000)}},
-		{name: "outside", be: simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Outside, N: 2, When: simnet.When{Every: 5}}}}, events: [][]*simnet.Event{many(1, 1000)}},
-		{name: "oversize", be: simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Oversize, N: 5 << 20, When: simnet.When{Every: 5}}}}, events: [][]*simnet.Event{many(1, 1000)}},
-		{name: "garbage", be: simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Garbage, N: 3, When: simnet.When{Every: 9}}}}, events: [][]*simnet.Event{many(1, 1000), burst(2, 100, s)}},
-		{name: "rate", be: simnet.Behaviour{Cap: 100, Rate: simnet.Rate{Requests: 8}}, events: [][]*simnet.Event{many(1, 1000)}, syncs: 4},
-		{name: "future", events: [][]*simnet.Event{many(1, 50), burst(2, 10, time.Now().Unix()+5000), burst(3, 10, time.Now().Unix()+500)}},
+		{name: "one event", events: many(1, 1)},
+		{name: "few", events: many(1, 7)},
+		{name: "plain", be: simnet.Behaviour{Cap: 100}, events: many(1, 1000)},
+		{name: "limit above the cap refused", be: simnet.Behaviour{Cap: 100, RefuseOverCap: true}, events: many(1, 500)},
+		{name: "no cap", events: many(1, 1200)},
+		{name: "oldest first", be: simnet.Behaviour{Cap: 100, Order: simnet.OldestFirst}, events: many(1, 500)},
+		{name: "shuffled", be: simnet.Behaviour{Cap: 100, Order: simnet.Shuffled}, events: many(1, 500)},
+		{name: "by id", be: simnet.Behaviour{Cap: 100, Order: simnet.ByID}, events: many(1, 500)},
+		{name: "exclusive until", be: simnet.Behaviour{Cap: 100, ExclusiveUntil: true}, events: many(1, 500)},
+		{name: "since ignored", be: simnet.Behaviour{Cap: 100, IgnoreSince: true}, events: many(1, 500), visits: 2},
+		{name: "until ignored", be: simnet.Behaviour{Cap: 100, IgnoreUntil: true}, events: many(1, 500), held: 100, hole: store.HoleUnpaged, open: true},
+		{name: "limit ignored", be: simnet.Behaviour{IgnoreLimit: true}, events: many(1, 8000)},
+		{name: "hints", be: simnet.Behaviour{Cap: 100, Hints: true}, events: many(1, 500)},
+		{name: "count", be: simnet.Behaviour{Cap: 100, Count: simnet.CountExact}, events: many(1, 500)},
+		{name: "count too high", be: simnet.Behaviour{Cap: 100, Count: simnet.CountWrong}, events: many(1, 500), hole: store.HoleAuth, open: true},
+		// Sync.md: all of the kinds answered, and no COUNT to show that it was all.
+		{name: "dense second, many kinds", be: simnet.Behaviour{Cap: 500}, events: lot(many(1, 200), burst(2, 1500, then, 0, 1, 3, 5, 6, 7, 1111, 30023)), hole: store.HoleOverflow, open: true},
+		{name: "dense second, many kinds, count", be: simnet.Behaviour{Cap: 500, Count: simnet.CountExact}, events: lot(many(1, 200), burst(2, 1500, then))},
+		{name: "dense second, one kind, count", be: simnet.Behaviour{Cap: 500, Count: simnet.CountExact}, events: lot(many(1, 200), burstOf(2, 1500, then, 4000)), held: all, hole: store.HoleOverflow, open: true},
+		{name: "post-filtering", be: simnet.Behaviour{Cap: 100, Order: simnet.NewestLatest, Restricted: private, PostFilter: true}, events: lot(many(1, 500), wraps), hole: store.HoleAuth, open: true},
+		{name: "post-filtering, count", be: simnet.Behaviour{Cap: 100, Order: simnet.NewestLatest, Restricted: private, PostFilter: true, Count: simnet.CountExact}, events: lot(many(1, 500), wraps), hole: store.HoleAuth, open: true},
+		{name: "post-filtering, silent", be: simnet.Behaviour{Cap: 100, Order: simnet.NewestLatest, Restricted: private, PostFilter: true, RefuseAs: simnet.RefuseEmpty}, events: lot(many(1, 500), wraps), hole: store.HoleAuth, open: true},
+		{name: "open filter refused", be: simnet.Behaviour{Cap: 100, Broad: simnet.BroadOpen}, events: many(1, 500), hole: store.HolePolicy, open: true},
+		{name: "authors demanded", be: simnet.Behaviour{Cap: 100, Broad: simnet.BroadAuthorless}, events: many(1, 500), held: all, hole: store.HolePolicy, open: true, cause: dial.CauseReadRestricted},
+		{name: "auth", be: simnet.Behaviour{Cap: 100, Auth: true}, events: many(1, 500), held: all, hole: store.HoleAuth, open: true, cause: dial.CauseReadAuth},
+		{name: "notice before eose", be: fault(simnet.Fault{What: simnet.NoticeEOSE}, 5), events: many(1, 1000)},
+		{name: "closed half-way", be: fault(simnet.Fault{What: simnet.Closed, N: 40}, 4), events: many(1, 1000)},
+		{name: "connection reset", be: fault(simnet.Fault{What: simnet.Reset, N: 25}, 6), events: many(1, 1000)},
+		{name: "empty now and then", be: fault(simnet.Fault{What: simnet.Empty}, 7), events: many(1, 1000)},
+		{name: "short now and then", be: fault(simnet.Fault{What: simnet.Short, N: 3}, 7), events: many(1, 1000)},
+		{name: "no eose now and then", be: fault(simnet.Fault{What: simnet.NoEOSE}, 9), events: many(1, 1000)},
+		{name: "no eose ever", be: fault(simnet.Fault{What: simnet.NoEOSE}, 1), events: many(1, 50), open: true, cause: dial.CauseReadTimeout},
+		{name: "events after eose", be: fault(simnet.Fault{What: simnet.Late, N: 2}, 5), events: many(1, 1000)},
+		{name: "events outside of the window", be: fault(simnet.Fault{What: simnet.Outside, N: 2}, 5), events: many(1, 1000)},
+		{name: "oversized messages", be: fault(simnet.Fault{What: simnet.Oversize, N: 5 << 20}, 5), events: many(1, 1000), hole: store.HoleOversize},
+		{name: "rate limit", be: simnet.Behaviour{Cap: 100, Rate: simnet.Rate{Requests: 8}}, events: many(1, 1000), visits: 4, open: true, cause: dial.CauseRateLimited},
+		{name: "future", events: lot(many(1, 50), burst(2, 10, now+5000, 1), burst(3, 10, now+500, 1))},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, test.be, test.events...)
+			w := newWorld(t, test.be, test.events)
 			var report synchronizer.Report
-			for range max(1, test.syncs) {
+			for range max(1, test.visits) {
 				report = w.sync()
-				b, _ := json.Marshal(report)
-				if len(b) > 1500 {
-					b = append(b[:1500], "…"...)
-				}
-				t.Logf("%s", b)
 			}
-			res := w.compare()
-			t.Logf("visible %d archived %d in holes %d missing %d false %d; requests %+v", res.Visible, res.Archived, res.InHoles, len(res.Missing), len(res.FalseClaims), w.relay.Stats())
-			if len(res.Missing) > 0 || len(res.FalseClaims) > 0 {
-				t.Errorf("%d missing, %d false claims", len(res.Missing), len(res.FalseClaims))
+			got := w.compare()
+			if len(got.Missing) > 0 || len(got.FalseClaims) > 0 {
+				t.Errorf("%d events missing, %d false claims", len(got.Missing), len(got.FalseClaims))
+			}
+			switch {
+			case test.held == 0 && got.Archived != got.Visible:
+				t.Errorf("%d of %d visible events archived", got.Archived, got.Visible)
+			case test.held > 0 && got.Archived != test.held:
+				t.Errorf("%d events archived, want %d", got.Archived, test.held)
+			}
+			if test.hole == "" && len(report.Holes) > 0 {
+				t.Errorf("holes %+v, want none", report.Holes)
+			}
+			if test.hole != "" && !slices.ContainsFunc(report.Holes, func(h synchronizer.Missing) bool { return h.Reason == test.hole }) {
+				t.Errorf("holes %+v, want one of reason %s", report.Holes, test.hole)
+			}
+			if open := !covers(report.Coverage, past); open != test.open {
+				t.Errorf("unproved: %v, want %v; coverage %+v", open, test.open, report.Coverage)
+			}
+			if report.Cause != test.cause {
+				t.Errorf("cause %q, want %q", report.Cause, test.cause)
 			}
 		})
 	}
 }
 
-// TestCosts holds the walk of 100,000 events at a cap of 500 to its price: at
-// most 1.1 requests a page and 20 more, and 1.05 times the events.
-func TestCosts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("100,000 signatures")
+// covers tells whether the claims reach from 0 to hi without a break.
+func covers(claims []synchronizer.Covered, hi int64) bool {
+	next := int64(0)
+	for _, c := range claims {
+		if c.Lo == next {
+			next = c.Hi + 1
+		}
 	}
-	const n, limit = 100_000, 500
+	return next > hi
+}
+
+// TestCosts holds a walk of 200 full pages to its price: at most 1.1 requests a
+// page and 20 more, and 1.05 times the events. With 100,000 events and pages of
+// 500 it was 224 requests and 100,203 events.
+func TestCosts(t *testing.T) {
+	const n, limit = 10_000, 50
 	w := newWorld(t, simnet.Behaviour{Cap: limit}, many(7, n))
 	begin := time.Now()
 	report := w.sync()
@@ -244,5 +282,102 @@ func TestCosts(t *testing.T) {
 	}
 	if want := int64(w.relay.Len()); report.New != want {
 		t.Errorf("%d new events, want %d", report.New, want)
+	}
+}
+
+// TestSyncAgain shows that the last three days are walked again in every pass,
+// and that a pass without news costs little.
+func TestSyncAgain(t *testing.T) {
+	w := newWorld(t, simnet.Behaviour{Cap: 100}, many(1, 500))
+	w.sync()
+	late := simnet.Generate(simnet.Plan{Seed: 9, Count: 5, Since: past - 2*86400, Until: past - 86400, Kinds: []nostr.Kind{1}})
+	w.relay.Add(late...)
+	report := w.sync()
+	if report.New != 5 {
+		t.Errorf("%d new events, want the 5 that came late", report.New)
+	}
+	if report.Requests > 25 {
+		t.Errorf("%d requests for three days", report.Requests)
+	}
+	if got := w.compare(); got.Archived != got.Visible {
+		t.Errorf("%d of %d archived", got.Archived, got.Visible)
+	}
+}
+
+// TestCrash kills the process at every batch in turn and goes on.
+func TestCrash(t *testing.T) {
+	w := newWorld(t, simnet.Behaviour{Cap: 50, Count: simnet.CountExact}, many(1, 400), burst(2, 120, past-40*86400, 0, 1, 3, 7))
+	for batches := 0; ; batches++ {
+		w.restart(batches % 4)
+		_, err := w.svc.Sync(t.Context(), w.row, nil)
+		if err != nil && !errors.Is(err, errCrash) {
+			t.Fatal(err)
+		}
+		got := w.compare()
+		if len(got.FalseClaims) > 0 {
+			t.Fatalf("%d false claims after %d crashes", len(got.FalseClaims), batches)
+		}
+		if batches > 60 {
+			break
+		}
+	}
+	w.restart(-1)
+	w.sync()
+	if got := w.compare(); got.Archived != got.Visible || len(got.FalseClaims) > 0 {
+		t.Errorf("%d of %d archived, %d false claims", got.Archived, got.Visible, len(got.FalseClaims))
+	}
+}
+
+// TestCycle visits what is due, within the budget of a visit, and reschedules.
+func TestCycle(t *testing.T) {
+	w := newWorld(t, simnet.Behaviour{Cap: 50}, many(1, 4000))
+	cfg := testConfig()
+	cfg.VisitRequests = 60
+	svc := synchronizer.New(cfg, w.db, testDialer(), "test", nil, slog.New(slog.DiscardHandler))
+	if err := svc.Cycle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	due := func(at int64) []store.Work {
+		work, err := w.db.DueRelays(t.Context(), store.Due{Service: synchronizer.Name, Now: at, Limit: 10, Owner: "look", Until: at + 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.db.FreeLeases(t.Context(), "look"); err != nil {
+			t.Fatal(err)
+		}
+		return work
+	}
+	now := time.Now().Unix()
+	if work := due(now + 1); len(work) != 0 {
+		t.Errorf("due at once after a visit: %+v", work)
+	}
+	// The budget was spent, so the relay gave its place to others for a moment.
+	if work := due(now + 20); len(work) != 1 {
+		t.Errorf("not due soon after a visit that gave way: %+v", work)
+	}
+	if got := w.compare(); got.Archived < 2000 || got.Archived == got.Visible || len(got.FalseClaims) > 0 {
+		t.Errorf("%d of %d archived in one visit, %d false claims", got.Archived, got.Visible, len(got.FalseClaims))
+	}
+	// A relay that answers nothing is left alone for longer each time.
+	w.relay.Stop()
+	attempts := 0
+	for range 2 {
+		work := due(now + 86400*2)
+		if len(work) != 1 {
+			t.Fatalf("due: %+v", work)
+		}
+		attempts = work[0].Attempts
+		if err := w.db.SaveNext(t.Context(), []store.Next{{Relay: w.row.ID, Service: synchronizer.Name, DueAt: now - 1, Attempts: attempts}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := svc.Cycle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if work := due(now + 86400*2); len(work) != 1 || work[0].Attempts != 2 {
+		t.Errorf("attempts not counted: %+v", work)
+	}
+	if work := due(now + 4*60); len(work) != 0 {
+		t.Errorf("due again after the second failure already: %+v", work)
 	}
 }
