@@ -69,7 +69,7 @@ const jitter = 0.15
 // unlikely are causes that do not pass by themselves: they begin two steps later.
 var unlikely = []dial.Cause{
 	dial.CauseNXDomain, dial.CauseAddress, dial.CauseNoNostr, dial.CauseNoProxy,
-	dial.CauseHTTPStatus, dial.CauseWSRefused,
+	dial.CauseHTTPStatus,
 }
 
 // Store is what the validator needs of the archive.
@@ -180,7 +180,7 @@ func (s *Service) verdict(ctx context.Context, c store.Candidate) store.Verdict 
 		if slices.Contains(unlikely, cause) {
 			failures += 2
 		}
-		v.NextDue = now.Add(service.Multiples(s.cfg.Retry.Std(), jitter, waits...).After(failures)).Unix()
+		v.NextDue = now.Add(service.Multiples(s.cfg.Retry.Std(), jitter, waits...).After(failures)).Unix() + 1 // never within the same second
 	}
 	return v
 }
