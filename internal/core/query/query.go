@@ -43,7 +43,7 @@ type Stats struct {
 	Authors    int64           `json:"authors" doc:"distinct authors, estimated"`
 	Oldest     int64           `json:"oldest" doc:"lowest created_at from November 2020 on, Unix seconds; 0 when there is none"`
 	Newest     int64           `json:"newest" doc:"highest created_at up to tomorrow, Unix seconds; 0 when there is none"`
-	Coverage   []LevelCoverage `json:"coverage" doc:"what is proved to be held, by level of proof"`
+	Coverage   []LevelCoverage `json:"coverage" nullable:"false" doc:"what is proved to be held, by level of proof"`
 	Holes      Holes           `json:"holes"`
 	Lag        Lag             `json:"lag"`
 	Rejected   int64           `json:"rejected" doc:"rows that could not be archived"`
@@ -121,22 +121,22 @@ func (c *Catalogue) Stats(ctx context.Context) (Stats, error) {
 // Relay is what is known of a relay.
 type Relay struct {
 	ID        store.RelayID `json:"-"`
-	URL       relay.URL     `json:"url"`
-	Network   relay.Network `json:"network"`
-	State     store.State   `json:"state" enum:"new,up,degraded,down,dead"`
-	Since     int64         `json:"since" doc:"when the state began, Unix seconds"`
-	Cause     string        `json:"cause,omitempty" doc:"why it is not up"`
-	Name      string        `json:"name,omitempty" doc:"as its NIP-11 document says"`
-	Software  string        `json:"software,omitempty" doc:"as its NIP-11 document says"`
-	OpenMS    float64       `json:"open_ms,omitempty" doc:"time to open, newest success"`
-	ReadMS    float64       `json:"read_ms,omitempty" doc:"time to the end of a small answer, newest success"`
-	CheckedAt int64         `json:"checked_at" doc:"Unix seconds; 0 when never"`
-	LastUp    int64         `json:"last_up" doc:"Unix seconds; 0 when never"`
-	FirstSeen int64         `json:"first_seen"`
-	Events    int64         `json:"events" doc:"archived events it has delivered"`
+	URL       relay.URL     `json:"url" doc:"the canonical URL" example:"wss://relay.example.com"`
+	Network   relay.Network `json:"network" example:"clearnet"`
+	State     store.State   `json:"state" enum:"new,up,degraded,down,dead" example:"up"`
+	Since     int64         `json:"since" doc:"when the state began, Unix seconds" example:"1767225600"`
+	Cause     string        `json:"cause,omitempty" doc:"why it is not up" example:"tcp_refused"`
+	Name      string        `json:"name,omitempty" doc:"as its NIP-11 document says" example:"Example relay"`
+	Software  string        `json:"software,omitempty" doc:"as its NIP-11 document says" example:"https://example.com/relay"`
+	OpenMS    float64       `json:"open_ms,omitempty" doc:"time to open, newest success" example:"84.2"`
+	ReadMS    float64       `json:"read_ms,omitempty" doc:"time to the end of a small answer, newest success" example:"31.7"`
+	CheckedAt int64         `json:"checked_at" doc:"Unix seconds; 0 when never" example:"1767229200"`
+	LastUp    int64         `json:"last_up" doc:"Unix seconds; 0 when never" example:"1767229200"`
+	FirstSeen int64         `json:"first_seen" doc:"when it was first mentioned, Unix seconds" example:"1735689600"`
+	Events    int64         `json:"events" doc:"archived events it has delivered" example:"250000"`
 	Coverage  Span          `json:"coverage"`
 	Holes     int           `json:"holes" doc:"places where something is known to be missing"`
-	MaxLimit  int           `json:"largest_page,omitempty" doc:"the most events it ever gave in one answer"`
+	MaxLimit  int           `json:"largest_page,omitempty" doc:"the most events it ever gave in one answer" example:"500"`
 }
 
 // NewRelay shapes what the store knows of a relay.
@@ -152,16 +152,16 @@ func NewRelay(r store.RelaySummary) Relay {
 
 // Span is what is covered of a relay.
 type Span struct {
-	Lo    int64       `json:"lo" doc:"lowest second covered; lo and hi are 0 when none is"`
-	Hi    int64       `json:"hi" doc:"highest second covered"`
-	Level store.Level `json:"level" doc:"the weakest proof in between"`
+	Lo    int64       `json:"lo" doc:"lowest second covered; lo and hi are 0 when none is" example:"1672531200"`
+	Hi    int64       `json:"hi" doc:"highest second covered" example:"1767229100"`
+	Level store.Level `json:"level" doc:"the weakest proof in between" example:"1"`
 	Gaps  int         `json:"gaps" doc:"uncovered stretches in between"`
-	AsOf  int64       `json:"as_of" doc:"the oldest time at which a part was true"`
+	AsOf  int64       `json:"as_of" doc:"the oldest time at which a part was true" example:"1767229100"`
 }
 
 // RelayPage is a page of relays by ascending URL.
 type RelayPage struct {
-	Relays []Relay `json:"relays"`
+	Relays []Relay `json:"relays" nullable:"false" doc:"by ascending URL"`
 	Next   string  `json:"next,omitempty" doc:"pass as after for the next page; absent at the end, before which a page may be empty"`
 }
 

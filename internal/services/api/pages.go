@@ -56,6 +56,7 @@ type message struct{ Title, Text string }
 // overviewPage is what the template of the overview shows.
 type overviewPage struct {
 	Stats   query.Stats
+	Up      int64 // relays
 	Chart   dayChart
 	Kinds   []store.KindTotal
 	Relays  []relayRow
@@ -93,6 +94,7 @@ func (s *Service) readOverview(ctx context.Context, params url.Values) (overview
 	if p.Stats, err = s.query.Stats(ctx); err != nil {
 		return p, err
 	}
+	p.Up = p.Stats.Relays.ByState[store.StateUp]
 	today := p.Now / 86400
 	days, err := s.query.Days(ctx, today-chartDays+1, today)
 	if err != nil {

@@ -22,10 +22,11 @@ import (
 func (s *Service) rest(mux *http.ServeMux) {
 	cfg := huma.DefaultConfig("BigBrotr", s.process.Version)
 	cfg.Info.Description = "What the archive knows of the relays of Nostr, and the events it holds. Read-only."
-	cfg.CreateHooks = nil // they put links made of the client's Host header into every answer
-	cfg.OpenAPIPath = ""  // huma makes the document at the first request, without a lock; see below
-	cfg.DocsPath = ""     // its page would load scripts from elsewhere
-	cfg.SchemasPath = ""  // they are in the document
+	cfg.CreateHooks = nil                         // they put links made of the client's Host header into every answer
+	cfg.OpenAPIPath = ""                          // huma makes the document at the first request, without a lock; see below
+	cfg.DocsPath = ""                             // its page would load scripts from elsewhere
+	cfg.SchemasPath = ""                          // they are in the document
+	cfg.AllowAdditionalPropertiesByDefault = true // in answers, or clients could not bear new ones
 	cfg.RejectUnknownQueryParameters = true
 	api := humago.New(mux, cfg)
 	api.UseMiddleware(strictQuery(api))
@@ -108,10 +109,10 @@ func (s *Service) getRelays(ctx context.Context, in *relaysInput) (*relaysOutput
 // eventsInput is a NIP-01 filter as query parameters. Lists are separated by
 // commas; tag conditions are written letter:value, once for each value.
 type eventsInput struct {
-	IDs     []string        `query:"ids" maxItems:"500" doc:"event ids, 64 lower-case hex digits each, separated by commas"`
-	Authors []string        `query:"authors" maxItems:"500" doc:"public keys, 64 lower-case hex digits each, separated by commas"`
-	Kinds   []int64         `query:"kinds" maxItems:"500" doc:"separated by commas" example:"[1,30023]"`
-	Tag     []string        `query:"tag,explode" maxItems:"100" doc:"letter:value; repeat the parameter for more. Values of one letter are alternatives, letters must all be met" example:"t:nostr"`
+	IDs     []string        `query:"ids" nullable:"false" maxItems:"500" doc:"event ids, 64 lower-case hex digits each, separated by commas"`
+	Authors []string        `query:"authors" nullable:"false" maxItems:"500" doc:"public keys, 64 lower-case hex digits each, separated by commas"`
+	Kinds   []int64         `query:"kinds" nullable:"false" maxItems:"500" doc:"separated by commas" example:"[1,30023]"`
+	Tag     []string        `query:"tag,explode" nullable:"false" maxItems:"100" doc:"letter:value; repeat the parameter for more. Values of one letter are alternatives, letters must all be met" example:"t:nostr"`
 	Since   optional[int64] `query:"since" minimum:"0" doc:"only events whose created_at is at or after this time, Unix seconds" example:"1735689600"`
 	Until   optional[int64] `query:"until" minimum:"0" doc:"only events whose created_at is at or before this time, Unix seconds" example:"1767225599"`
 	After   string          `query:"after" maxLength:"200" doc:"next of the previous page"`
@@ -186,6 +187,12 @@ func (in *eventsInput) Resolve(huma.Context) []error {
 // event is an event as it was signed.
 type event struct{ json.RawMessage }
 
+// exampleEvent is properly signed, so that readers can try their code on it.
+const exampleEvent = `{"id":"64ee9b916675384031e55d868139aa1aa6f66c46646153d51b8d96e3003e7baa",` +
+	`"pubkey":"989c0b76cb563971fdc9bef31ec06c3560f3249d6ee9e5d83c57625596e05f6f","created_at":1767225600,"kind":1,` +
+	`"tags":[["t","nostr"]],"content":"Hello, Nostr.",` +
+	`"sig":"1b4d6b0d73063957cf65fdb69f3571d3d76d614f0b2a5e84cedc9cd3b90a941d7007816ae4b6a928518518eedfc1644bcff586e6f21f061dadf5800787e0eb9e"}`
+
 // Schema describes the event of NIP-01.
 func (event) Schema(huma.Registry) *huma.Schema {
 	text := func(pattern, doc string) *huma.Schema {
@@ -206,13 +213,14 @@ func (event) Schema(huma.Registry) *huma.Schema {
 			"content":    text("", ""),
 			"sig":        text("^[0-9a-f]{128}$", "BIP-340 signature of the id"),
 		},
+		Examples: []any{json.RawMessage(exampleEvent)},
 		Required: []string{"id", "pubkey", "created_at", "kind", "tags", "content", "sig"},
 	}
 }
 
 // eventPage is query.EventPage with the events described.
 type eventPage struct {
-	Events []event `json:"events" doc:"newest first, ties by lowest id"`
+	Events []event `json:"events" nullable:"false" doc:"newest first, ties by lowest id"`
 	Next   string  `json:"next,omitempty" doc:"pass as after for the next page; absent at the end"`
 }
 

@@ -1,0 +1,470 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/store"
+)
+
+// indent makes JSON that differences are readable in, with what depends on the
+// time of the test taken out.
+func indent(t *testing.T, w *httptest.ResponseRecorder) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	must(t, json.Indent(&out, w.Body.Bytes(), "", "  "))
+	return volatile.ReplaceAll(out.Bytes(), []byte(`"$1": 1`))
+}
+
+var volatile = regexp.MustCompile(`"(store_bytes|at|median_seconds|max_seconds)": \d+`)
+
+// TestAnswers holds what each route answers against a golden file.
+func TestAnswers(t *testing.T) {
+	db := newStore(t)
+	events := fill(t, db)
+	h := newAPI(db).Handler()
+	for _, test := range []struct{ golden, target string }{
+		{"stats.json", "/api/v1/stats"},
+		{"relays.json", "/api/v1/relays"},
+		{"relays_page.json", "/api/v1/relays?limit=1&after=" + url.QueryEscape("wss://a.nostr.org")},
+		{"relays_none.json", "/api/v1/relays?network=i2p&state=dead"},
+		{"events.json", "/api/v1/events"},
+		{"events_page.json", "/api/v1/events?kinds=1,0&limit=2"},
+		{"events_none.json", "/api/v1/events?kinds=4"},
+		{"problem_ids.json", "/api/v1/events?ids=" + events[0].ID.String() + ",xyz&authors=" + strings.ToUpper(events[0].PubKey.String())},
+		{"problem_limit.json", "/api/v1/relays?limit=1001"},
+		{"problem_enum.json", "/api/v1/relays?state=sleepy"},
+		{"problem_unknown.json", "/api/v1/events?kind=1"},
+		{"problem_twice.json", "/api/v1/events?kinds=1&kinds=2"},
+		{"problem_cursor.json", "/api/v1/events?after=here"},
+		{"problem_absent.json", "/api/v1/nothing"},
+	} {
+		w := ask(t, h, http.MethodGet, test.target)
+		golden(t, test.golden, indent(t, w))
+		want := "application/json"
+		if strings.HasPrefix(test.golden, "problem") {
+			want = "application/problem+json"
+		}
+		if have := w.Header().Get("Content-Type"); have != want {
+			t.Errorf("%s is %s, want %s", test.target, have, want)
+		}
+	}
+}
+
+// TestEventFilter checks that parameters mean what NIP-01 says of the filter.
+func TestEventFilter(t *testing.T) {
+	db := newStore(t)
+	events := fill(t, db)
+	h := newAPI(db).Handler()
+	for _, test := range []struct {
+		query string
+		want  []int // of events, newest first
+	}{
+		{"", []int{4, 3, 2, 1, 0}},
+		{"ids=" + events[0].ID.String() + "," + events[2].ID.String(), []int{2, 0}},
+		{"authors=" + events[4].PubKey.String(), []int{4}},
+		{"kinds=0,7", []int{3, 2}},
+		{"kinds=99999999999", nil},
+		{"tag=t:one", []int{0}},
+		{"tag=t:one&tag=t:two", []int{1, 0}},
+		{"tag=t:two&tag=e:x,y", []int{1}},
+		{"tag=t:one&tag=e:x,y", nil},
+		{"tag=t:", nil},
+		{"since=1700000003", []int{4, 3}},
+		{"until=1700000000", []int{0}},
+		{"until=0", nil},
+		{"since=0", []int{4, 3, 2, 1, 0}},
+		{"since=1700000001&until=1700000002", []int{2, 1}},
+		{"until=9223372036854775807", []int{4, 3, 2, 1, 0}},
+	} {
+		w := ask(t, h, http.MethodGet, "/api/v1/events?"+test.query)
+		if w.Code != http.StatusOK {
+			t.Errorf("%s: status %d: %s", test.query, w.Code, w.Body)
+			continue
+		}
+		var page struct{ Events []json.RawMessage }
+		must(t, json.Unmarshal(w.Body.Bytes(), &page))
+		var have, want []nostr.Event
+		for _, text := range page.Events {
+			e, err := nostr.ParseEvent(text)
+			must(t, err)
+			have = append(have, e)
+		}
+		for _, i := range test.want {
+			want = append(want, events[i])
+		}
+		if diff := cmp.Diff(want, have); diff != "" {
+			t.Errorf("%s (-want +have):\n%s", test.query, diff)
+		}
+	}
+}
+
+// TestEventPages follows next to the end.
+func TestEventPages(t *testing.T) {
+	db := newStore(t)
+	events := fill(t, db)
+	h := newAPI(db).Handler()
+	var ids []string
+	after := ""
+	for range len(events) + 1 {
+		w := ask(t, h, http.MethodGet, "/api/v1/events?limit=2&after="+url.QueryEscape(after))
+		var page struct {
+			Events []struct{ ID string }
+			Next   string
+		}
+		must(t, json.Unmarshal(w.Body.Bytes(), &page))
+		for _, e := range page.Events {
+			ids = append(ids, e.ID)
+		}
+		if after = page.Next; after == "" {
+			break
+		}
+	}
+	var want []string
+	for _, e := range slices.Backward(events) {
+		want = append(want, e.ID.String())
+	}
+	if !slices.Equal(ids, want) {
+		t.Errorf("pages hold %v, want %v", ids, want)
+	}
+}
+
+// TestRefused checks that what cannot be asked is a problem that says why, and
+// never an answer to something else.
+func TestRefused(t *testing.T) {
+	h := newAPI(newStore(t)).Handler()
+	id := strings.Repeat("ab", 32)
+	for _, test := range []struct{ target, want string }{
+		{"/api/v1/events?ids=zz", "query.ids[0]"},
+		{"/api/v1/events?ids=" + id + "," + id[1:], "query.ids[1]"},
+		{"/api/v1/events?ids=" + id + ",", "query.ids[1]"},
+		{"/api/v1/events?ids=" + strings.Repeat(id+",", 500) + id, "query.ids"},
+		{"/api/v1/events?authors=npub1xyz", "query.authors[0]"},
+		{"/api/v1/events?kinds=one", "query.kinds"},
+		{"/api/v1/events?kinds=1,", "query.kinds"},
+		{"/api/v1/events?kinds=" + strings.Repeat("1,", 500) + "1", "query.kinds"},
+		{"/api/v1/events?kinds=9223372036854775808", "query.kinds"},
+		{"/api/v1/events?tag=one", "query.tag[0]"},
+		{"/api/v1/events?tag=ab:c", "query.tag[0]"},
+		{"/api/v1/events?tag=1:c", "query.tag[0]"},
+		{"/api/v1/events?tag=%23e:c", "query.tag[0]"},
+		{"/api/v1/events?" + strings.Repeat("tag=t:x&", 101), "query.tag"},
+		{"/api/v1/events?since=-1", "query.since"},
+		{"/api/v1/events?since=yesterday", "query.since"},
+		{"/api/v1/events?until=1.5", "query.until"},
+		{"/api/v1/events?until=1&until=2", "query.until"},
+		{"/api/v1/events?after=1700000000", "query.after"},
+		{"/api/v1/events?after=" + strings.Repeat("1", 201), "query.after"},
+		{"/api/v1/events?limit=0", "query.limit"},
+		{"/api/v1/events?limit=1001", "query.limit"},
+		{"/api/v1/events?limit=many", "query.limit"},
+		{"/api/v1/events?search=x", "query.search"},
+		{"/api/v1/events?ids=%zz", "invalid URL escape"},
+		{"/api/v1/events?kinds=1;limit=2", "semicolon"},
+		{"/api/v1/relays?network=darknet", "query.network"},
+		{"/api/v1/relays?state=", ""},
+		{"/api/v1/relays?after=nonsense", "query.after"},
+		{"/api/v1/relays?after=" + strings.Repeat("w", 513), "query.after"},
+		{"/api/v1/relays?limit=-1", "query.limit"},
+		{"/api/v1/relays?limit=1&limit=2", "query.limit"},
+		{"/api/v1/stats?at=1", "query.at"},
+	} {
+		w := ask(t, h, http.MethodGet, test.target)
+		short := test.target[:min(len(test.target), 80)]
+		if test.want == "" { // an empty parameter is as good as none
+			if w.Code != http.StatusOK {
+				t.Errorf("%s: status %d", short, w.Code)
+			}
+			continue
+		}
+		if have := w.Header().Get("Content-Type"); w.Code != http.StatusUnprocessableEntity || have != "application/problem+json" {
+			t.Errorf("%s: status %d, %s", short, w.Code, have)
+		}
+		var problem struct {
+			Title, Detail string
+			Status        int
+			Errors        []struct{ Location, Message string }
+		}
+		must(t, json.Unmarshal(w.Body.Bytes(), &problem))
+		if problem.Status != w.Code || problem.Title == "" || problem.Detail == "" {
+			t.Errorf("%s: %+v lacks something", short, problem)
+		}
+		if !strings.Contains(w.Body.String(), test.want) {
+			t.Errorf("%s: the problem does not name %s: %s", short, test.want, w.Body)
+		}
+	}
+}
+
+// TestTroubles checks what a client learns when the store fails.
+func TestTroubles(t *testing.T) {
+	db := newStore(t)
+	h := newAPI(db).Handler()
+	must(t, db.Close())
+	for _, target := range []string{"/api/v1/stats", "/api/v1/relays", "/api/v1/events", "/"} {
+		w := ask(t, h, http.MethodGet, target)
+		if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), "cannot answer now") {
+			t.Errorf("%s on a closed store: status %d: %s", target, w.Code, w.Body)
+		}
+	}
+}
+
+// TestOpenAPI checks the document as a whole: all references lead somewhere,
+// every parameter and field says what it is, and it names the routes there are.
+func TestOpenAPI(t *testing.T) {
+	h := newAPI(newStore(t)).Handler()
+	w := ask(t, h, http.MethodGet, "/api/openapi.json")
+	if have := w.Header().Get("Content-Type"); w.Code != http.StatusOK || have != "application/openapi+json" {
+		t.Fatalf("status %d, %s", w.Code, have)
+	}
+	golden(t, "openapi.json", indent(t, w))
+	var document map[string]any
+	must(t, json.Unmarshal(w.Body.Bytes(), &document))
+	if document["openapi"] != "3.1.0" {
+		t.Errorf("openapi is %v", document["openapi"])
+	}
+	find := func(ref string) any {
+		var at any = document
+		for part := range strings.SplitSeq(strings.TrimPrefix(ref, "#/"), "/") {
+			object, ok := at.(map[string]any)
+			if !ok {
+				return nil
+			}
+			at = object[part]
+		}
+		return at
+	}
+	var walk func(at any)
+	walk = func(at any) {
+		switch v := at.(type) {
+		case map[string]any:
+			if ref, ok := v["$ref"].(string); ok && find(ref) == nil {
+				t.Errorf("%s leads nowhere", ref)
+			}
+			for _, inner := range v {
+				walk(inner)
+			}
+		case []any:
+			for _, inner := range v {
+				walk(inner)
+			}
+		}
+	}
+	walk(document)
+	parameters := map[string][]string{
+		"/api/v1/stats":  nil,
+		"/api/v1/relays": {"after", "limit", "network", "state"},
+		"/api/v1/events": {"after", "authors", "ids", "kinds", "limit", "since", "tag", "until"},
+	}
+	paths := document["paths"].(map[string]any)
+	if len(paths) != len(parameters) {
+		t.Errorf("%d paths, want %d", len(paths), len(parameters))
+	}
+	for path, want := range parameters {
+		operation, _ := find("#/paths/" + strings.ReplaceAll(path, "/", "~1")).(map[string]any)
+		if operation == nil {
+			operation = paths[path].(map[string]any)["get"].(map[string]any)
+		}
+		var have []string
+		list, _ := operation["parameters"].([]any)
+		for _, p := range list {
+			p := p.(map[string]any)
+			have = append(have, p["name"].(string))
+			if p["in"] != "query" || p["description"] == nil || p["schema"].(map[string]any)["type"] == nil {
+				t.Errorf("%s: parameter is not described: %v", path, p)
+			}
+		}
+		if slices.Sort(have); !slices.Equal(have, want) {
+			t.Errorf("%s has parameters %v, want %v", path, have, want)
+		}
+		if operation["summary"] == nil || operation["description"] == nil || operation["operationId"] == nil {
+			t.Errorf("%s is not described", path)
+		}
+		for _, status := range []string{"200", "422", "500", "504"} {
+			if operation["responses"].(map[string]any)[status] == nil {
+				t.Errorf("%s has no response %s", path, status)
+			}
+		}
+	}
+}
+
+// TestExampleEvent checks that the event in the document is a good one.
+func TestExampleEvent(t *testing.T) {
+	var document struct {
+		Components struct {
+			Schemas struct {
+				EventPage struct {
+					Properties struct {
+						Events struct {
+							Items struct{ Examples []json.RawMessage }
+						}
+					}
+				}
+			}
+		}
+	}
+	w := ask(t, newAPI(newStore(t)).Handler(), http.MethodGet, "/api/openapi.json")
+	must(t, json.Unmarshal(w.Body.Bytes(), &document))
+	examples := document.Components.Schemas.EventPage.Properties.Events.Items.Examples
+	if len(examples) != 1 {
+		t.Fatalf("%d examples", len(examples))
+	}
+	e, err := nostr.ParseEvent(examples[0])
+	must(t, err)
+	must(t, e.CheckID())
+	must(t, e.Verify())
+}
+
+// TestOpenAPITogether asks for the document from many sides at once, for the
+// race detector.
+func TestOpenAPITogether(t *testing.T) {
+	h := newAPI(newStore(t)).Handler()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if w := ask(t, h, http.MethodGet, "/api/openapi.json"); w.Code != http.StatusOK {
+				t.Errorf("status %d", w.Code)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestAnswersFitSchemas checks the shape of real answers against what the
+// document promises: no field that it does not name, none missing that it says
+// is there.
+func TestAnswersFitSchemas(t *testing.T) {
+	db := newStore(t)
+	fill(t, db)
+	h := newAPI(db).Handler()
+	var document struct {
+		Paths      map[string]struct{ Get operation }
+		Components struct{ Schemas map[string]schema }
+	}
+	must(t, json.Unmarshal(ask(t, h, http.MethodGet, "/api/openapi.json").Body.Bytes(), &document))
+	for path, route := range document.Paths {
+		var answer any
+		must(t, json.Unmarshal(ask(t, h, http.MethodGet, path).Body.Bytes(), &answer))
+		for _, wrong := range misfits(document.Components.Schemas, route.Get.Responses["200"].Content["application/json"].Schema, path, answer) {
+			t.Error(wrong)
+		}
+	}
+}
+
+type operation struct {
+	Responses map[string]struct {
+		Content map[string]struct{ Schema schema }
+	}
+}
+
+type schema struct {
+	Ref                  string `json:"$ref"`
+	Type                 any
+	Properties           map[string]schema
+	Required             []string
+	Items                *schema
+	AdditionalProperties any
+	Enum                 []any
+}
+
+// misfits tells where a value is not what a schema promises.
+func misfits(all map[string]schema, s schema, at string, value any) (wrong []string) {
+	if s.Ref != "" {
+		s = all[s.Ref[strings.LastIndex(s.Ref, "/")+1:]]
+	}
+	if len(s.Enum) > 0 && !slices.Contains(s.Enum, value) {
+		wrong = append(wrong, at+" has a value that is not in the enum")
+	}
+	kind := map[bool]string{}
+	switch v := value.(type) {
+	case map[string]any:
+		kind[true] = "object"
+		for _, name := range s.Required {
+			if _, ok := v[name]; !ok {
+				wrong = append(wrong, at+" lacks "+name)
+			}
+		}
+		for name, inner := range v {
+			if property, ok := s.Properties[name]; ok {
+				wrong = append(wrong, misfits(all, property, at+"."+name, inner)...)
+			} else if len(s.Properties) > 0 {
+				wrong = append(wrong, at+"."+name+" is not in the schema")
+			}
+		}
+	case []any:
+		kind[true] = "array"
+		for _, inner := range v {
+			if s.Items != nil {
+				wrong = append(wrong, misfits(all, *s.Items, at+"[]", inner)...)
+			}
+		}
+	case string:
+		kind[true] = "string"
+	case float64:
+		kind[true] = "number"
+		if s.Type == "integer" {
+			kind[true] = "integer"
+		}
+	case bool:
+		kind[true] = "boolean"
+	case nil:
+		kind[true] = "null"
+	}
+	types, ok := s.Type.([]any)
+	if !ok {
+		types = []any{s.Type}
+	}
+	if !slices.Contains(types, any(kind[true])) {
+		wrong = append(wrong, at+" is "+kind[true]+", which the schema does not allow")
+	}
+	return wrong
+}
+
+// TestRelayPages follows next with a filter.
+func TestRelayPages(t *testing.T) {
+	db := newStore(t)
+	var urls []relay.URL
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		urls = append(urls, parse(t, "wss://"+name+".nostr.org"), parse(t, "wss://"+name+".nostr.org/inbox?x=1&y=2"))
+	}
+	relays, err := db.AddRelays(t.Context(), urls, base)
+	must(t, err)
+	for _, r := range relays[:8] {
+		must(t, db.SaveOutcomes(t.Context(), []store.Outcome{{Relay: r.ID, At: base, State: store.StateUp, LastUp: base}}))
+	}
+	h := newAPI(db).Handler()
+	var have []string
+	after := ""
+	for range 10 {
+		w := ask(t, h, http.MethodGet, "/api/v1/relays?state=up&limit=3&after="+url.QueryEscape(after))
+		var page struct {
+			Relays []struct{ URL string }
+			Next   string
+		}
+		must(t, json.Unmarshal(w.Body.Bytes(), &page))
+		for _, r := range page.Relays {
+			have = append(have, r.URL)
+		}
+		if after = page.Next; after == "" {
+			break
+		}
+	}
+	var want []string
+	for _, u := range urls[:8] {
+		want = append(want, u.String())
+	}
+	if slices.Sort(want); !slices.Equal(have, want) {
+		t.Errorf("pages hold %v, want %v", have, want)
+	}
+}
