@@ -29,6 +29,7 @@ type App struct {
 	init     bool
 	readOnly bool         // only the api was asked for
 	api      *api.Service // nil when not asked for
+	debug    net.Listener // nil when not asked for
 	runner   *service.Runner
 }
 
@@ -69,7 +70,20 @@ func Build(ctx context.Context, cfg Config, names []string, log *slog.Logger) (_
 		}
 		a.runner.Add(apiName, a.api)
 	}
+	if cfg.Debug.Listen != "" {
+		if a.debug, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Debug.Listen); err != nil {
+			return nil, fmt.Errorf("listen on %s: %w; choose another with the key debug.listen", cfg.Debug.Listen, err)
+		}
+		a.runner.Add("debug", service.Func(a.serveDebug))
+	}
 	return a, nil
+}
+
+func (a *App) serveDebug(ctx context.Context) error {
+	a.log.WarnContext(ctx, "serving profiles, which show the memory of the process", "address", a.debug.Addr().String())
+	until, cancel := service.UntilStop(ctx)
+	defer cancel()
+	return telemetry.ServeDebug(until, a.debug)
 }
 
 // Store is the open store.
@@ -104,12 +118,15 @@ func (a *App) Run(ctx context.Context) error {
 	return errors.Join(err, a.store.FreeLeases(free, a.owner))
 }
 
-// Close gives back the port and the store. It is not called after
+// Close gives back the ports and the store. It is not called after
 // service.ErrStuck: something may still use them.
 func (a *App) Close() error {
 	var err error
 	if a.api != nil {
 		err = a.api.Close()
+	}
+	if a.debug != nil {
+		_ = a.debug.Close() // done already when Run was called
 	}
 	return errors.Join(err, a.store.Close())
 }

@@ -5,6 +5,7 @@
 package app
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -31,6 +32,8 @@ type Config struct {
 	Store StoreConfig `yaml:"store"`
 	// Log says what is logged, and how.
 	Log telemetry.LogConfig `yaml:"log"`
+	// Debug says where profiles of the process are served.
+	Debug telemetry.DebugConfig `yaml:"debug"`
 	// Stop says how the process ends.
 	Stop StopConfig `yaml:"stop"`
 	// Dial says how connections are opened.
@@ -54,8 +57,7 @@ type Config struct {
 
 // StoreConfig says where the archive is.
 type StoreConfig struct {
-	// URL is sqlite:FILE or postgres://…; empty means the file bigbrotr.db in
-	// the data folder. A password belongs into the environment, not in here.
+	// URL is sqlite:FILE; empty means the file bigbrotr.db in the data folder.
 	URL string `yaml:"url"`
 }
 
@@ -85,8 +87,13 @@ func DefaultConfig() Config {
 // Validate reports values that cannot work.
 func (c Config) Validate(check *config.Check) {
 	config.InRange(check, "stop.grace", c.Stop.Grace, 0, config.Duration(10*time.Minute))
-	if _, err := parseStoreURL(c.StoreURL()); err != nil {
+	if _, err := storeFile(c.StoreURL()); err != nil {
 		check.Add("store.url", err.Error(), "write sqlite:FILE")
+	}
+	if c.Debug.Listen != "" {
+		if _, _, err := net.SplitHostPort(c.Debug.Listen); err != nil {
+			check.Add("debug.listen", "is not host:port", "write an address such as 127.0.0.1:6060")
+		}
 	}
 }
 

@@ -14,31 +14,23 @@ import (
 	"bigbrotr/internal/core/store/sqlite"
 )
 
-// ErrStoreURL is returned for the URL of a store that no backend serves.
-var ErrStoreURL = errors.New("is not the URL of a store")
-
-// storeURL is a parsed store URL.
-type storeURL struct {
-	scheme string // "sqlite"
-	rest   string // the file
-}
-
-func parseStoreURL(url string) (storeURL, error) {
+// storeFile returns the file of a store's URL.
+func storeFile(url string) (string, error) {
 	scheme, rest, found := strings.Cut(url, ":")
 	switch {
 	case !found || rest == "":
-		return storeURL{}, fmt.Errorf("%q %w", url, ErrStoreURL)
+		return "", fmt.Errorf("%q is not the URL of a store", url)
 	case scheme == "sqlite":
 		file := strings.TrimPrefix(rest, "//")
 		if file == "" || file == ":memory:" || strings.HasSuffix(file, "/") {
-			return storeURL{}, fmt.Errorf("%q %w: it names no file", url, ErrStoreURL)
+			return "", fmt.Errorf("%q is not the URL of a store: it names no file", url)
 		}
-		return storeURL{scheme, file}, nil
+		return file, nil
 	case scheme == "postgres" || scheme == "postgresql":
 		// The URL is not repeated: it may hold a password.
-		return storeURL{}, fmt.Errorf("PostgreSQL is not supported by this version: the URL %w that it can open", ErrStoreURL)
+		return "", errors.New("PostgreSQL is not supported by this version")
 	default:
-		return storeURL{}, fmt.Errorf("scheme %q %w", scheme, ErrStoreURL)
+		return "", fmt.Errorf("no store has the scheme %q", scheme)
 	}
 }
 
@@ -74,16 +66,16 @@ func ReadStore(ctx context.Context, cfg Config, log *slog.Logger) (store.Store, 
 }
 
 func open(ctx context.Context, cfg Config, opts sqlite.Options) (*sqlite.DB, error) {
-	url, err := parseStoreURL(cfg.StoreURL())
+	file, err := storeFile(cfg.StoreURL())
 	if err != nil {
 		return nil, err
 	}
 	if !opts.ReadOnly {
-		if err := os.MkdirAll(filepath.Dir(url.rest), 0o700); err != nil {
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			return nil, fmt.Errorf("make the folder of the store: %w; choose another with --store or --data", err)
 		}
 	}
-	db, err := sqlite.Open(ctx, url.rest, opts)
+	db, err := sqlite.Open(ctx, file, opts)
 	if err != nil {
 		return nil, explain(cfg, err)
 	}

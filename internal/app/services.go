@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -130,9 +129,8 @@ func loops(runner *service.Runner, names []string, p parts, metrics *service.Met
 		if !slices.Contains(names, r.name) {
 			continue
 		}
-		p := p
-		p.log = p.log.With("service", r.name)
-		every := time.Duration(r.every(p.cfg))
-		runner.Add(r.name, service.NewLoop(r.name, r.build(p), every, p.log, metrics))
+		own := p
+		own.log = p.log.With("service", r.name)
+		runner.Add(r.name, service.NewLoop(r.name, r.build(own), r.every(p.cfg).Std(), p.log, metrics))
 	}
 }
