@@ -88,9 +88,8 @@ func (l *Loop) record(err error, took time.Duration) int {
 	defer l.mu.Unlock()
 	if err != nil {
 		l.health.Failures++
-		l.health.Error = err.Error()
 	} else {
-		l.health.Failures, l.health.Error, l.health.Success = 0, "", time.Now()
+		l.health.Failures = 0
 	}
 	l.metrics.record(l.name, l.health.Failures, took)
 	return l.health.Failures

