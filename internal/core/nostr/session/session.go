@@ -198,9 +198,6 @@ type Page struct {
 	Duration   time.Duration // from REQ to the end
 }
 
-// Tainted reports whether the page may lack events although it ended well.
-func (p Page) Tainted() bool { return p.Notices > 0 || p.Malformed > 0 || p.Oversize > 0 }
-
 // Late are the events that came for a request after it had ended.
 type Late struct {
 	Sub    string

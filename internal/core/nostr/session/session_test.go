@@ -309,10 +309,6 @@ func TestTerminals(t *testing.T) {
 				if d := cmp.Diff(tt.page, got); d != "" {
 					t.Errorf("page (-want +got):\n%s", d)
 				}
-				tainted := tt.page.Notices+tt.page.Malformed+tt.page.Oversize > 0
-				if page.Tainted() != tainted {
-					t.Errorf("tainted: %v", page.Tainted())
-				}
 				if c := page.End.Cause(); c != tt.cause {
 					t.Errorf("cause %q, want %q", c, tt.cause)
 				}
