@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"bigbrotr/internal/app"
 	"bigbrotr/internal/core/config"
@@ -77,18 +78,11 @@ func (g *Globals) configFile() string {
 		return g.File
 	}
 	for _, pair := range g.terminal.env {
-		if value, ok := cutEnv(pair, envConfig); ok {
+		if value, ok := strings.CutPrefix(pair, envConfig+"="); ok {
 			return value
 		}
 	}
 	return ""
-}
-
-func cutEnv(pair, name string) (string, bool) {
-	if len(pair) > len(name) && pair[:len(name)] == name && pair[len(name)] == '=' {
-		return pair[len(name)+1:], true
-	}
-	return "", false
 }
 
 // logger logs to stderr: stdout is for results.

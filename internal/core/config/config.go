@@ -47,12 +47,12 @@ type Sources struct {
 // Flag is a key set on the command line.
 type Flag struct {
 	Name  string // as the user typed it, such as --store
-	Path  string // the key it sets, such as store.dsn
+	Path  string // the key it sets, such as store.url
 	Value string
 }
 
 // Origins maps the path of each key that does not have its default to where its
-// value comes from: "bigbrotr.yaml:12", "BIGBROTR_DIAL_PER_ADDRESS" or "--page".
+// value comes from: "bigbrotr.yaml:12", "BIGBROTR_DIAL_PER_ADDRESS" or "--store".
 type Origins map[string]string
 
 // Validator is implemented by the Config of a section whose values depend on
