@@ -14,10 +14,9 @@ func read(ctx context.Context, t *Target) (Result, bool) {
 	if t.session == nil {
 		return Result{}, false
 	}
-	one := 1
 	var r Result
 	for _, kinds := range [][]nostr.Kind{{1}, {0, 10002}} {
-		page, err := t.session.Req(ctx, nostr.Filter{Kinds: kinds, Limit: &one}, func([]byte) error { return nil })
+		page, err := t.session.Req(ctx, nostr.Filter{Kinds: kinds, Limit: new(1)}, func([]byte) error { return nil })
 		if err != nil {
 			return Result{Cause: dial.CauseReadTimeout}, true
 		}
