@@ -132,7 +132,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := server.Shutdown(ctx); err != nil {
 		_ = server.Close()
 	}
-	_ = <-served // it has ended by our own doing
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
 	return nil
 }
 
