@@ -352,3 +352,33 @@ func BenchmarkSummaries(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkSize is what an event of the average network takes on disk: 4.9
+// relays carry it. Tables and their indexes are told apart.
+func BenchmarkSize(b *testing.B) {
+	const size = 50_000
+	db, _, relays := openBench(b, size)
+	for i := range 39 * size / 10 / benchBatch {
+		batch := store.Batch{Relay: relays[1+i*benchBatch/size], SeenAt: 1760000000}
+		for j := range benchBatch {
+			batch.Known = append(batch.Known, store.Seen{Seq: store.Seq(1 + (i*benchBatch+j)%size)})
+		}
+		save(b, db, batch)
+	}
+	if err := db.writer.alone(context.Background(), tidyAll); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := db.read(context.Background(), func(c *conn) error {
+			return c.query(context.Background(), func(r row) bool {
+				if n := float64(r.int(1)) / size; n >= 1 || r.text(0) == "all" {
+					b.ReportMetric(n, "B-"+r.text(0))
+				}
+				return true
+			}, `SELECT name, sum(pgsize) FROM dbstat GROUP BY name UNION ALL SELECT 'all', sum(pgsize) FROM dbstat`)
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+}

@@ -105,6 +105,12 @@ func checkWhole(t *testing.T, db *DB) (events int) {
 	return events
 }
 
+func tidyAll(w *writer) error {
+	for w.tidy() {
+	}
+	return nil
+}
+
 func TestSecondWriter(t *testing.T) {
 	db := openNew(t)
 	_, err := Open(t.Context(), db.path, Options{})
@@ -150,7 +156,7 @@ func TestReadBesideWriter(t *testing.T) {
 			t.Fatalf("after %d batches: %d events, %v", i+1, len(page), err)
 		}
 		if i == 2 { // moved to its place under the reader
-			if err := db.writer.alone(t.Context(), func(w *writer) error { w.tidy(); return nil }); err != nil {
+			if err := db.writer.alone(t.Context(), tidyAll); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -417,7 +423,7 @@ func TestKilledWriter(t *testing.T) {
 			if _, err := db.Refresh(ctx, 150); err != nil {
 				t.Fatal(err)
 			}
-			if err := db.writer.alone(ctx, func(w *writer) error { w.tidy(); return nil }); err != nil {
+			if err := db.writer.alone(ctx, tidyAll); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -462,11 +468,7 @@ func TestMerged(t *testing.T) {
 			}
 		case 2, 4:
 			if err := db.writer.alone(t.Context(), func(w *writer) error {
-				w.mergeSome(true)
-				if w.merge != nil || len(w.terms) > 0 {
-					t.Error("not merged")
-				}
-				return nil
+				return w.mergeAll()
 			}); err != nil {
 				t.Fatal(err)
 			}
@@ -529,7 +531,7 @@ func TestCheckpoint(t *testing.T) {
 	if err := db.writeBack(); err != nil {
 		t.Fatal(err)
 	}
-	if err := db.writer.alone(t.Context(), func(w *writer) error { w.tidy(); return nil }); err != nil {
+	if err := db.writer.alone(t.Context(), tidyAll); err != nil {
 		t.Fatal(err)
 	}
 	if n := db.walSize(); n != 0 {

@@ -11,9 +11,6 @@ import (
 // purgeSlice is how many events one transaction of a purge deletes.
 const purgeSlice = 500
 
-// errMerge is returned when the index could not be brought up to date.
-var errMerge = errors.New("the index is not up to date")
-
 // vanishes tells whether an event asks every relay to forget its author
 // (NIP-62).
 func vanishes(e *nostr.Event) bool {
@@ -61,8 +58,8 @@ func (db *DB) purge(ctx context.Context) error {
 		if err := db.writer.alone(ctx, func(w *writer) error {
 			// From here the index holds every row of what is to be deleted:
 			// nothing new of it can come.
-			if w.mergeSome(true); w.merge != nil {
-				return errMerge
+			if err := w.mergeAll(); err != nil {
+				return err
 			}
 			_, err := w.c.one(ctx, func(r row) { target, until = r.blob(0), r.int(1) }, sqlUnpurged)
 			return err

@@ -31,12 +31,12 @@ var sqlMergeTerms = `INSERT INTO term (h, created_at, seq, kind) VALUES ` + plac
 const sqlMerged = `DELETE FROM term_new WHERE seq <= ?`
 
 // mergeSome begins a merge when it is worth it, or when everything is wanted,
-// and goes on with one that was begun.
-func (w *writer) mergeSome(everything bool) {
+// or goes on with one that was begun, for a slice of time.
+func (w *writer) mergeSome(everything bool) error {
 	if w.merge == nil {
 		wanted := min(max(int(w.nextSeq/4), mergeMin), mergeMax)
 		if len(w.terms) < wanted && (!everything || len(w.terms) == 0) {
-			return
+			return nil
 		}
 		w.merge = &merge{rows: w.terms, last: w.terms[len(w.terms)-1].seq}
 		w.terms = nil
@@ -44,16 +44,22 @@ func (w *writer) mergeSome(everything bool) {
 			return cmp.Or(cmp.Compare(a.h, b.h), cmp.Compare(a.at, b.at), cmp.Compare(a.seq, b.seq))
 		})
 	}
-	for {
-		if err := w.mergeSlice(); err != nil {
-			// The rows stay where readers find them.
-			w.db.log.Warn("merging the index failed", slog.Any("error", w.db.failed(err)))
-			return
-		}
-		if w.merge == nil || !everything {
-			return
+	err := w.mergeSlice()
+	if err != nil {
+		// The rows stay where readers find them.
+		w.db.log.Warn("merging the index failed", slog.Any("error", w.db.failed(err)))
+	}
+	return err
+}
+
+// mergeAll empties term_new.
+func (w *writer) mergeAll() error {
+	for w.merge != nil || len(w.terms) > 0 {
+		if err := w.mergeSome(true); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 func (w *writer) mergeSlice() error {

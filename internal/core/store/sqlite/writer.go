@@ -88,7 +88,9 @@ func (w *writer) loop() {
 				t.done <- w.db.failed(t.run(w))
 				continue
 			case <-idle.C:
-				w.tidy()
+				if w.tidy() {
+					idle.Reset(0)
+				}
 				continue
 			case <-w.stop:
 				return
@@ -173,10 +175,14 @@ func (db *DB) write(ctx context.Context, run func(*writer) error) error {
 	return db.writer.do(ctx, db.writer.small, run)
 }
 
-// tidy is called when nothing has been written for a while.
-func (w *writer) tidy() {
-	w.mergeSome(true)
+// tidy is called when nothing has been written for a while. It does a part, so
+// that new work need not wait, and tells whether there is more.
+func (w *writer) tidy() (more bool) {
+	if w.merge != nil || len(w.terms) > 0 {
+		return w.mergeSome(true) == nil
+	}
 	w.cut()
+	return false
 }
 
 // close waits for the work in hand. Closing the connection writes the log back.
