@@ -28,11 +28,19 @@ type Store interface {
 	store.StatsReader
 }
 
-// Catalogue answers questions.
-type Catalogue struct{ store Store }
+// freshFor is how many seconds the figures of the whole are given again. They
+// cost a look at the coverage of every relay, and anybody may ask for them.
+const freshFor = 2
+
+// Catalogue answers questions. It may be asked from many goroutines.
+type Catalogue struct {
+	store   Store
+	reading chan struct{} // one entry: the right to read and write stats
+	stats   Stats
+}
 
 // New returns a catalogue that reads from st.
-func New(st Store) *Catalogue { return &Catalogue{store: st} }
+func New(st Store) *Catalogue { return &Catalogue{store: st, reading: make(chan struct{}, 1)} }
 
 // Stats are the figures of the whole archive.
 type Stats struct {
@@ -81,9 +89,28 @@ type Lag struct {
 	Max    int64 `json:"max_seconds"`
 }
 
-// Stats returns the figures of the whole archive.
+// Stats returns the figures of the whole archive, which may be two seconds old.
+// They are shared and not to be changed.
 func (c *Catalogue) Stats(ctx context.Context) (Stats, error) {
+	select {
+	case c.reading <- struct{}{}:
+		defer func() { <-c.reading }()
+	case <-ctx.Done():
+		return Stats{}, fmt.Errorf("read totals: %w", ctx.Err())
+	}
 	now := time.Now().Unix()
+	if age := now - c.stats.At; age >= 0 && age < freshFor {
+		return c.stats, nil
+	}
+	stats, err := c.readStats(ctx, now)
+	if err != nil {
+		return Stats{}, err
+	}
+	c.stats = stats
+	return stats, nil
+}
+
+func (c *Catalogue) readStats(ctx context.Context, now int64) (Stats, error) {
 	t, err := c.store.Totals(ctx, now)
 	if err != nil {
 		return Stats{}, fmt.Errorf("read totals: %w", err)

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -137,6 +139,51 @@ func TestStats(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, have, cmp.Transformer("map", func(p query.PerState) map[store.State]int64 { return p })); diff != "" {
 		t.Errorf("stats (-want +have):\n%s", diff)
+	}
+}
+
+// counting counts how often the figures are read.
+type counting struct {
+	*sqlite.DB
+	reads atomic.Int64
+}
+
+func (c *counting) Totals(ctx context.Context, now int64) (store.Totals, error) {
+	c.reads.Add(1)
+	return c.DB.Totals(ctx, now)
+}
+
+// TestStatsShared checks that many who ask at once cost little, and that the
+// figures do not stay old.
+func TestStatsShared(t *testing.T) {
+	db := &counting{DB: newStore(t)}
+	c := query.New(db)
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if _, err := c.Stats(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if most := int64(2 + time.Since(begin)/time.Second); db.reads.Load() > most {
+		t.Errorf("%d reads for 50 questions, want %d at most", db.reads.Load(), most)
+	}
+	_, err := db.AddRelays(t.Context(), []relay.URL{parse(t, "wss://a.nostr.org")}, base)
+	must(t, err)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); ; <-tick.C {
+		stats, err := c.Stats(t.Context())
+		must(t, err)
+		if stats.Relays.Total == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the figures stay old")
+		}
 	}
 }
 
