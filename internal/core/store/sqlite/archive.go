@@ -114,7 +114,7 @@ func (db *DB) Known(ctx context.Context, refs []nostr.Ref) ([]store.Seq, error) 
 			}
 			chunk := rest[:min(len(rest), perStatement)]
 			rest = rest[len(chunk):]
-			return c.query(context.Background(), func(r row) bool {
+			return c.each(func(r row) bool {
 				id := r.blob(0)
 				at, _ := slices.BinarySearchFunc(chunk, id, func(i int, id []byte) int { return bytes.Compare(refs[i].ID[:], id) })
 				for ; at < len(chunk) && bytes.Equal(refs[chunk[at]].ID[:], id); at++ {
@@ -144,8 +144,8 @@ func (db *DB) SaveBatch(ctx context.Context, batch store.Batch) (store.Saved, er
 	var saved store.Saved
 	var vanished bool
 	err := db.writer.do(ctx, db.writer.ingest, func(w *writer) (err error) {
-		s := saving{w: w, c: w.c, ctx: ctx, batch: &batch}
-		err = s.save()
+		s := saving{w: w, c: w.c, batch: &batch}
+		err = s.save(ctx)
 		saved, vanished = s.saved, s.vanished
 		return err
 	})
@@ -162,7 +162,6 @@ func (db *DB) SaveBatch(ctx context.Context, batch store.Batch) (store.Saved, er
 type saving struct {
 	w        *writer
 	c        *conn
-	ctx      context.Context // of the call, which saving does not outlive
 	batch    *store.Batch
 	saved    store.Saved
 	fresh    []int64 // numbers of new events
@@ -173,17 +172,18 @@ type saving struct {
 	buf      []byte
 }
 
-func (s *saving) save() error {
-	steps := []func() error{s.vanish, s.events, s.terms, s.sightings, s.quarantine, s.holes, s.claims}
+func (s *saving) save(ctx context.Context) error {
+	events := func() error { return s.events(ctx) }
+	steps := []func() error{s.vanish, events, s.terms, s.sightings, s.quarantine, s.holes, s.claims}
 	for _, step := range steps {
-		if err := s.ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := step(); err != nil {
 			return err
 		}
 	}
-	return s.ctx.Err()
+	return ctx.Err()
 }
 
 const (
@@ -191,12 +191,12 @@ const (
 	sqlSeqOf    = `SELECT seq FROM event WHERE id = ?`
 )
 
-func (s *saving) events() error {
+func (s *saving) events(ctx context.Context) error {
 	terms := len(s.w.terms)
 	for i := range s.batch.Events {
 		e := &s.batch.Events[i]
-		if i%256 == 255 && s.ctx.Err() != nil {
-			return s.ctx.Err()
+		if i%256 == 255 && ctx.Err() != nil {
+			return ctx.Err()
 		}
 		refused, err := s.refuses(e)
 		if err != nil {
@@ -216,7 +216,7 @@ func (s *saving) events() error {
 		}
 		if n == 0 {
 			s.saved.Known++
-			if _, err := s.c.one(context.Background(), func(r row) { s.known = append(s.known, r.int(0)) }, sqlSeqOf, e.ID[:]); err != nil {
+			if _, err := s.c.first(func(r row) { s.known = append(s.known, r.int(0)) }, sqlSeqOf, e.ID[:]); err != nil {
 				return err
 			}
 			continue
@@ -261,7 +261,7 @@ func (s *saving) refuses(e *nostr.Event) (bool, error) {
 	}
 	buried := func(target []byte, at int64) (found bool, err error) {
 		if _, maybe := s.w.tombstones[prefix(target)]; maybe {
-			_, err = s.c.one(context.Background(), func(r row) { found = at <= r.int(0) }, sqlTombstone, target)
+			_, err = s.c.first(func(r row) { found = at <= r.int(0) }, sqlTombstone, target)
 		}
 		return found, err
 	}
@@ -329,7 +329,7 @@ func (s *saving) sightings() error {
 	if s.w.purges > 0 {
 		var err error
 		s.known = slices.DeleteFunc(s.known, func(seq int64) bool {
-			found, e := s.c.one(context.Background(), func(row) {}, sqlExists, seq)
+			found, e := s.c.first(func(row) {}, sqlExists, seq)
 			err = errors.Join(err, e)
 			return !found
 		})
@@ -350,7 +350,7 @@ func (s *saving) sightings() error {
 		added = slices.Clone(s.fresh)
 	}
 	if err := inChunks(leading, s.known, seq, func(args []any) error {
-		return s.c.query(context.Background(), func(r row) bool {
+		return s.c.each(func(r row) bool {
 			added = append(added, r.int(0))
 			return true
 		}, sqlAddSightingsReturning, args...)
@@ -405,14 +405,14 @@ func (s *saving) quarantine() error {
 	}
 	relay := int64(s.batch.Relay)
 	var kept, dropped int64
-	if _, err := s.c.one(context.Background(), func(r row) { kept, dropped = r.int(0), r.int(1) }, sqlQuarantineCount, relay); err != nil {
+	if _, err := s.c.first(func(r row) { kept, dropped = r.int(0), r.int(1) }, sqlQuarantineCount, relay); err != nil {
 		return err
 	}
 	for _, r := range rejected {
 		raw := r.Raw[:min(len(r.Raw), store.MaxRejected)]
 		sum := sha256.Sum256(slices.Concat([]byte(r.Reason), []byte{0}, raw))
 		digest := int64(prefix(sum[:]))
-		found, err := s.c.one(context.Background(), func(row) {}, sqlQuarantined, relay, digest)
+		found, err := s.c.first(func(row) {}, sqlQuarantined, relay, digest)
 		switch {
 		case err != nil:
 			return err

@@ -106,7 +106,7 @@ func (w *writer) addPlaces(list []*place) (fresh bool, err error) {
 	var all store.Distinct
 	url, text := list[0].url, list[0].url.String()
 	first := list[0].first
-	if err := errors.Join(w.c.query(context.Background(), func(r row) bool {
+	if err := errors.Join(w.c.each(func(r row) bool {
 		var before *store.Distinct
 		if before, err = store.ParseDistinct(r.blob(1)); err != nil {
 			return false

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -61,7 +60,8 @@ func (w *writer) checkpointWhenLarge() {
 			return
 		}
 		// Little came meanwhile: the writer does it at once, and the log ends.
-		w.alone(context.Background(), func(w *writer) error {
+		// It is not done when the writer stops meanwhile: closing does it.
+		_ = w.alone(uninterrupted(), func(w *writer) error {
 			w.cut()
 			return nil
 		})
@@ -75,7 +75,7 @@ func (db *DB) writeBack() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	_, err = c.one(context.Background(), func(row) {}, sqlCheckpointPassive)
+	_, err = c.first(func(row) {}, sqlCheckpointPassive)
 	return err
 }
 
@@ -87,10 +87,12 @@ func (w *writer) cut() {
 	}
 	_, err := w.c.exec("PRAGMA busy_timeout=1000")
 	if err == nil {
-		_, err = w.c.one(context.Background(), func(row) {}, sqlCheckpointTruncate)
+		_, err = w.c.first(func(row) {}, sqlCheckpointTruncate)
+	}
+	if _, e := w.c.exec("PRAGMA busy_timeout=10000"); e != nil {
+		err = errors.Join(err, e)
 	}
 	if err != nil {
 		w.db.log.Warn("checkpoint failed", slog.Any("error", err))
 	}
-	w.c.exec("PRAGMA busy_timeout=10000")
 }

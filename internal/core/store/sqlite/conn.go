@@ -51,15 +51,14 @@ func connect(path string, readOnly bool, pragmas ...string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := connector.Connect(context.Background())
+	raw, err := connector.Connect(uninterrupted())
 	if err != nil {
 		return nil, translate(err)
 	}
 	c := &conn{raw: raw, stmts: make(map[string]*stmt)}
 	for _, p := range pragmas {
 		if _, err := c.exec("PRAGMA " + p); err != nil {
-			c.close()
-			return nil, err
+			return nil, errors.Join(err, c.close())
 		}
 	}
 	return c, nil
@@ -75,11 +74,12 @@ func sourceName(path, mode string) (string, error) {
 }
 
 func (c *conn) close() error {
+	var errs []error
 	for _, s := range c.stmts {
-		s.raw.Close()
+		errs = append(errs, s.raw.Close())
 	}
 	clear(c.stmts)
-	return translate(c.raw.Close())
+	return translate(errors.Join(append(errs, c.raw.Close())...))
 }
 
 // prepare returns the statement, compiled once per connection.
@@ -116,7 +116,7 @@ func (c *conn) exec(sql string, args ...any) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	r, err := s.raw.(driver.StmtExecContext).ExecContext(context.Background(), s.bind(args))
+	r, err := s.raw.(driver.StmtExecContext).ExecContext(uninterrupted(), s.bind(args))
 	if err != nil {
 		return 0, translate(err)
 	}
@@ -133,7 +133,7 @@ func (c *conn) query(ctx context.Context, each func(row) bool, sql string, args 
 		return err
 	}
 	if c.steady {
-		ctx = context.Background()
+		ctx = uninterrupted()
 	}
 	rows, err := s.raw.(driver.StmtQueryContext).QueryContext(ctx, s.bind(args))
 	if err != nil {
@@ -145,7 +145,7 @@ func (c *conn) query(ctx context.Context, each func(row) bool, sql string, args 
 	}
 	for {
 		if err := rows.Next(s.dest); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			return translate(err)
@@ -165,6 +165,22 @@ func (c *conn) one(ctx context.Context, each func(row), sql string, args ...any)
 		return false
 	}, sql, args...)
 	return found, err
+}
+
+// each is query without an end but its own.
+func (c *conn) each(each func(row) bool, sql string, args ...any) error {
+	return c.query(uninterrupted(), each, sql, args...)
+}
+
+// first is one without an end but its own.
+func (c *conn) first(each func(row), sql string, args ...any) (bool, error) {
+	return c.one(uninterrupted(), each, sql, args...)
+}
+
+// uninterrupted is the context of statements that nothing cuts short: they are
+// small, or part of a transaction of others.
+func uninterrupted() context.Context {
+	return context.Background() //nolint:forbidigo // see above
 }
 
 // row is what a query returned. A column of another type than asked for reads

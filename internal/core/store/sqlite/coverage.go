@@ -160,7 +160,7 @@ func (s *saving) claims() error {
 		if after < math.MaxInt64 {
 			after++
 		}
-		if err := s.c.query(context.Background(), func(r row) bool {
+		if err := s.c.each(func(r row) bool {
 			c := scanCoverage(r)
 			if c.Hi < claim.Lo && c.Hi+1 < claim.Lo {
 				return false

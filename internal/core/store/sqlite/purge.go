@@ -98,7 +98,7 @@ func (w *writer) purgeSome(target []byte, until int64) (more bool, err error) {
 	}
 	var events []store.Stored
 	var bad error
-	if err := w.c.query(context.Background(), func(r row) bool {
+	if err := w.c.each(func(r row) bool {
 		var s store.Stored
 		s, bad = scanEvent(r)
 		events = append(events, s)
@@ -108,7 +108,7 @@ func (w *writer) purgeSome(target []byte, until int64) (more bool, err error) {
 	}
 	w.purges++
 	sums := newSums()
-	counted, err := w.counted(context.Background())
+	counted, err := w.counted(uninterrupted())
 	if err != nil {
 		return false, err
 	}
@@ -141,7 +141,7 @@ func (w *writer) waiting(events []store.Stored) (map[pair]bool, error) {
 		wanted[int64(events[i].Seq)] = true
 	}
 	found := make(map[pair]bool)
-	return found, w.c.query(context.Background(), func(r row) bool {
+	return found, w.c.each(func(r row) bool {
 		for seq := range steps(r.blob(2)) {
 			if wanted[seq] {
 				found[pair{r.int(1), seq}] = true
@@ -165,7 +165,7 @@ func (w *writer) purgeEvent(s *store.Stored, sums *sums, counted int64, waiting 
 			}
 		}
 	}
-	if err := w.c.query(context.Background(), func(r row) bool {
+	if err := w.c.each(func(r row) bool {
 		if !waiting[pair{r.int(0), seq}] {
 			sums.sighting(r.int(0), e.CreatedAt, int64(e.Kind))
 		}

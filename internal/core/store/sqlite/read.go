@@ -97,7 +97,7 @@ func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, 
 	if err != nil {
 		return nil, "", err
 	}
-	p := page{c: c, ctx: ctx, q: &q, after: after}
+	p := page{c: c, q: &q, after: after}
 	for !p.full {
 		batch, err := hits.next(ctx, min(max(q.Limit-len(p.events), 16), 256))
 		if err != nil {
@@ -108,7 +108,7 @@ func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, 
 			break
 		}
 		// One snapshot for the many small reads: each alone would lock anew.
-		if err := c.snapshot(func() error { return p.take(batch) }); err != nil {
+		if err := c.snapshot(func() error { return p.take(ctx, batch) }); err != nil {
 			return nil, "", err
 		}
 	}
@@ -123,7 +123,6 @@ func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, 
 // apart until the second is over, the lowest ids of it only.
 type page struct {
 	c      *conn
-	ctx    context.Context // of the call, which page does not outlive
 	q      *store.EventQuery
 	after  *position
 	events []store.Stored
@@ -135,11 +134,11 @@ type page struct {
 
 // take reads the events of hits, which are of falling time, and keeps what the
 // query asks for.
-func (p *page) take(hits []hit) error {
+func (p *page) take(ctx context.Context, hits []hit) error {
 	rows := make(map[int64]store.Stored, len(hits))
 	if err := inChunks(nil, hits, func(args []any, h hit) []any { return append(args, h.seq) }, func(args []any) error {
 		var bad error
-		err := p.c.query(p.ctx, func(r row) bool {
+		err := p.c.query(ctx, func(r row) bool {
 			var s store.Stored
 			s, bad = scanEvent(r)
 			rows[int64(s.Seq)] = s
@@ -160,7 +159,7 @@ func (p *page) take(hits []hit) error {
 				return nil
 			}
 		}
-		wanted, err := p.wants(&s.Event)
+		wanted, err := p.wants(ctx, &s.Event)
 		if err != nil {
 			return err
 		}
@@ -206,7 +205,7 @@ func weight(e *nostr.Event) int {
 	return n
 }
 
-func (p *page) wants(e *nostr.Event) (bool, error) {
+func (p *page) wants(ctx context.Context, e *nostr.Event) (bool, error) {
 	if !p.after.after(e) || !p.q.Filter.Matches(e) {
 		return false, nil
 	}
@@ -216,7 +215,7 @@ func (p *page) wants(e *nostr.Event) (bool, error) {
 	if store.Private(e.Kind) || expired(e, p.q.Now) {
 		return false, nil
 	}
-	deleted, err := p.c.deleted(p.ctx, e)
+	deleted, err := p.c.deleted(ctx, e)
 	return !deleted, err
 }
 

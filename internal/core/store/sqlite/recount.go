@@ -42,7 +42,6 @@ func (db *DB) Recount(ctx context.Context) ([]store.Difference, error) {
 // recounting is a recount under way.
 type recounting struct {
 	db      *DB
-	ctx     context.Context // of the call, which recounting does not outlive
 	purges  int
 	counted int64
 	found   []store.Difference
@@ -56,7 +55,7 @@ type repair struct {
 }
 
 func (db *DB) recount(ctx context.Context) ([]store.Difference, error) {
-	rc := &recounting{db: db, ctx: ctx}
+	rc := &recounting{db: db}
 	if err := db.write(ctx, func(w *writer) (err error) {
 		rc.purges = w.purges
 		rc.counted, err = w.counted(ctx)
@@ -64,30 +63,30 @@ func (db *DB) recount(ctx context.Context) ([]store.Difference, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if err := rc.events(); err != nil {
+	if err := rc.events(ctx); err != nil {
 		return nil, err
 	}
-	if err := rc.sightings(); err != nil {
+	if err := rc.sightings(ctx); err != nil {
 		return nil, err
 	}
-	return rc.found, rc.write()
+	return rc.found, rc.write(ctx)
 }
 
 // differs notes a difference and how to repair it.
-func (rc *recounting) differs(rollup, key string, was, is int64, sql string, args ...any) error {
+func (rc *recounting) differs(ctx context.Context, rollup, key string, was, is int64, sql string, args ...any) error {
 	if was != is && len(rc.found) < maxDifferences {
 		rc.found = append(rc.found, store.Difference{Rollup: rollup, Key: key, Was: was, Is: is})
 	}
 	if rc.repairs = append(rc.repairs, repair{sql, args}); len(rc.repairs) >= recountWrites {
-		return rc.write()
+		return rc.write(ctx)
 	}
 	return nil
 }
 
-func (rc *recounting) write() error {
+func (rc *recounting) write(ctx context.Context) error {
 	repairs := rc.repairs
 	rc.repairs = nil
-	return rc.db.write(rc.ctx, func(w *writer) error {
+	return rc.db.write(ctx, func(w *writer) error {
 		if w.purges != rc.purges {
 			return errPurged
 		}
@@ -115,12 +114,12 @@ const (
 )
 
 // events counts the events that the sums should hold and compares.
-func (rc *recounting) events() error {
+func (rc *recounting) events(ctx context.Context) error {
 	is := newSums()
 	for after, more := int64(0), true; more; {
 		rows := 0
-		if err := rc.db.read(rc.ctx, func(c *conn) error {
-			return c.query(rc.ctx, func(r row) bool {
+		if err := rc.db.read(ctx, func(c *conn) error {
+			return c.query(ctx, func(r row) bool {
 				after = r.int(0)
 				is.event(r.int(1), r.int(2), r.blob(3))
 				rows++
@@ -131,23 +130,23 @@ func (rc *recounting) events() error {
 		}
 		more = rows == recountRows
 	}
-	if err := rc.total("events", is.events, is.authors.AppendTo([]byte{})); err != nil {
+	if err := rc.total(ctx, "events", is.events, is.authors.AppendTo([]byte{})); err != nil {
 		return err
 	}
-	if err := rc.authored("rollup_day", "day=%d", is.days, sqlAllDays, sqlSetDay, sqlUnsetDay); err != nil {
+	if err := rc.authored(ctx, "rollup_day", "day=%d", is.days, sqlAllDays, sqlSetDay, sqlUnsetDay); err != nil {
 		return err
 	}
-	if err := rc.authored("rollup_kind", "kind=%d", is.kinds, sqlAllKinds, sqlSetKind, sqlUnsetKind); err != nil {
+	if err := rc.authored(ctx, "rollup_kind", "kind=%d", is.kinds, sqlAllKinds, sqlSetKind, sqlUnsetKind); err != nil {
 		return err
 	}
-	return rc.numbers("rollup_day_kind", "day=%d kind=%d", is.dayKinds, sqlSetDayKind, sqlUnsetDKind, sqlAllDayKinds)
+	return rc.numbers(ctx, "rollup_day_kind", "day=%d kind=%d", is.dayKinds, sqlSetDayKind, sqlUnsetDKind, sqlAllDayKinds)
 }
 
-func (rc *recounting) total(name string, is int64, authors []byte) error {
+func (rc *recounting) total(ctx context.Context, name string, is int64, authors []byte) error {
 	var was int64
 	var before []byte
-	if err := rc.db.read(rc.ctx, func(c *conn) error {
-		_, err := c.one(rc.ctx, func(r row) { was, before = r.int(0), r.blob(1) }, sqlTotal, name)
+	if err := rc.db.read(ctx, func(c *conn) error {
+		_, err := c.one(ctx, func(r row) { was, before = r.int(0), r.blob(1) }, sqlTotal, name)
 		return err
 	}); err != nil {
 		return err
@@ -155,17 +154,17 @@ func (rc *recounting) total(name string, is int64, authors []byte) error {
 	if was == is && bytes.Equal(before, authors) {
 		return nil
 	}
-	return rc.differs("rollup_total", name, was, is, sqlSetTotal, is, authors, name)
+	return rc.differs(ctx, "rollup_total", name, was, is, sqlSetTotal, is, authors, name)
 }
 
 // authored compares sums that have authors. Authors alone are set right without
 // a word: they are estimates, and deletions leave them behind.
-func (rc *recounting) authored(rollup, key string, is map[int64]*sum, read, set, unset string) error {
+func (rc *recounting) authored(ctx context.Context, rollup, key string, is map[int64]*sum, read, set, unset string) error {
 	type was struct {
 		key, n  int64
 		authors []byte
 	}
-	rows, err := list(rc.ctx, rc.db, func(r row) was { return was{r.int(0), r.int(1), r.blob(2)} }, read)
+	rows, err := list(ctx, rc.db, func(r row) was { return was{r.int(0), r.int(1), r.blob(2)} }, read)
 	if err != nil {
 		return err
 	}
@@ -174,16 +173,16 @@ func (rc *recounting) authored(rollup, key string, is map[int64]*sum, read, set,
 		delete(is, was.key)
 		switch {
 		case now == nil:
-			err = rc.differs(rollup, fmt.Sprintf(key, was.key), was.n, 0, unset, was.key)
+			err = rc.differs(ctx, rollup, fmt.Sprintf(key, was.key), was.n, 0, unset, was.key)
 		case now.n != was.n || !bytes.Equal(now.authors.AppendTo([]byte{}), was.authors):
-			err = rc.differs(rollup, fmt.Sprintf(key, was.key), was.n, now.n, set, was.key, now.n, now.authors.AppendTo([]byte{}))
+			err = rc.differs(ctx, rollup, fmt.Sprintf(key, was.key), was.n, now.n, set, was.key, now.n, now.authors.AppendTo([]byte{}))
 		}
 		if err != nil {
 			return err
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(is)) {
-		if err := rc.differs(rollup, fmt.Sprintf(key, k), 0, is[k].n, set, k, is[k].n, is[k].authors.AppendTo([]byte{})); err != nil {
+		if err := rc.differs(ctx, rollup, fmt.Sprintf(key, k), 0, is[k].n, set, k, is[k].n, is[k].authors.AppendTo([]byte{})); err != nil {
 			return err
 		}
 	}
@@ -191,12 +190,12 @@ func (rc *recounting) authored(rollup, key string, is map[int64]*sum, read, set,
 }
 
 // numbers compares sums of two keys.
-func (rc *recounting) numbers(rollup, key string, is map[[2]int64]int64, set, unset, read string, args ...any) error {
+func (rc *recounting) numbers(ctx context.Context, rollup, key string, is map[[2]int64]int64, set, unset, read string, args ...any) error {
 	type was struct {
 		key [2]int64
 		n   int64
 	}
-	rows, err := list(rc.ctx, rc.db, func(r row) was { return was{[2]int64{r.int(0), r.int(1)}, r.int(2)} }, read, args...)
+	rows, err := list(ctx, rc.db, func(r row) was { return was{[2]int64{r.int(0), r.int(1)}, r.int(2)} }, read, args...)
 	if err != nil {
 		return err
 	}
@@ -205,16 +204,16 @@ func (rc *recounting) numbers(rollup, key string, is map[[2]int64]int64, set, un
 		delete(is, was.key)
 		switch {
 		case !there:
-			err = rc.differs(rollup, fmt.Sprintf(key, was.key[0], was.key[1]), was.n, 0, unset, was.key[0], was.key[1])
+			err = rc.differs(ctx, rollup, fmt.Sprintf(key, was.key[0], was.key[1]), was.n, 0, unset, was.key[0], was.key[1])
 		case now != was.n:
-			err = rc.differs(rollup, fmt.Sprintf(key, was.key[0], was.key[1]), was.n, now, set, was.key[0], was.key[1], now)
+			err = rc.differs(ctx, rollup, fmt.Sprintf(key, was.key[0], was.key[1]), was.n, now, set, was.key[0], was.key[1], now)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(is), func(a, b [2]int64) int { return slices.Compare(a[:], b[:]) }) {
-		if err := rc.differs(rollup, fmt.Sprintf(key, k[0], k[1]), 0, is[k], set, k[0], k[1], is[k]); err != nil {
+		if err := rc.differs(ctx, rollup, fmt.Sprintf(key, k[0], k[1]), 0, is[k], set, k[0], k[1], is[k]); err != nil {
 			return err
 		}
 	}
@@ -245,19 +244,19 @@ const (
 )
 
 // sightings counts the sightings of every relay and compares.
-func (rc *recounting) sightings() error {
+func (rc *recounting) sightings(ctx context.Context) error {
 	var total int64
 	for relay := int64(0); ; {
-		if err := rc.db.read(rc.ctx, func(c *conn) error {
-			_, err := c.one(rc.ctx, func(r row) { relay = r.int(0) }, sqlNextRelay, relay)
+		if err := rc.db.read(ctx, func(c *conn) error {
+			_, err := c.one(ctx, func(r row) { relay = r.int(0) }, sqlNextRelay, relay)
 			return err
 		}); err != nil {
 			return err
 		}
 		if relay == 0 {
-			return rc.total("sightings", total, []byte{})
+			return rc.total(ctx, "sightings", total, []byte{})
 		}
-		n, err := rc.relay(relay)
+		n, err := rc.relay(ctx, relay)
 		if err != nil {
 			return err
 		}
@@ -265,15 +264,15 @@ func (rc *recounting) sightings() error {
 	}
 }
 
-func (rc *recounting) relay(relay int64) (int64, error) {
+func (rc *recounting) relay(ctx context.Context, relay int64) (int64, error) {
 	is := newSums()
 	waiting := make(map[int64]bool)
 	for log, after, more := int64(0), int64(0), true; more; {
 		rows := 0
-		if err := rc.db.read(rc.ctx, func(c *conn) error {
+		if err := rc.db.read(ctx, func(c *conn) error {
 			// Both in one snapshot: what is not in the sums yet is in the log.
 			return c.snapshot(func() error {
-				if err := c.query(rc.ctx, func(r row) bool {
+				if err := c.query(ctx, func(r row) bool {
 					log = r.int(0)
 					for seq := range steps(r.blob(1)) {
 						waiting[seq] = true
@@ -282,7 +281,7 @@ func (rc *recounting) relay(relay int64) (int64, error) {
 				}, sqlRelayLog, relay, log); err != nil {
 					return err
 				}
-				return c.query(rc.ctx, func(r row) bool {
+				return c.query(ctx, func(r row) bool {
 					rows++
 					after = r.int(0)
 					if r[1] != nil && !waiting[after] {
@@ -297,8 +296,8 @@ func (rc *recounting) relay(relay int64) (int64, error) {
 		more = rows == recountRows
 	}
 	var was int64
-	if err := rc.db.read(rc.ctx, func(c *conn) error {
-		_, err := c.one(rc.ctx, func(r row) { was = r.int(0) }, sqlRelaySum, relay)
+	if err := rc.db.read(ctx, func(c *conn) error {
+		_, err := c.one(ctx, func(r row) { was = r.int(0) }, sqlRelaySum, relay)
 		return err
 	}); err != nil {
 		return 0, err
@@ -308,14 +307,14 @@ func (rc *recounting) relay(relay int64) (int64, error) {
 		if is.sightings == 0 {
 			set, args = sqlUnsetRelaySum, args[:1]
 		}
-		if err := rc.differs("rollup_relay", key, was, is.sightings, set, args...); err != nil {
+		if err := rc.differs(ctx, "rollup_relay", key, was, is.sightings, set, args...); err != nil {
 			return 0, err
 		}
 	}
-	if err := rc.numbers("rollup_relay_kind", "relay=%d kind=%d", is.relayKinds, sqlSetRelayKind, sqlUnsetRelayKind, sqlRelayKinds, relay); err != nil {
+	if err := rc.numbers(ctx, "rollup_relay_kind", "relay=%d kind=%d", is.relayKinds, sqlSetRelayKind, sqlUnsetRelayKind, sqlRelayKinds, relay); err != nil {
 		return 0, err
 	}
-	return is.sightings, rc.numbers("rollup_relay_day", "relay=%d day=%d", is.relayDays, sqlSetRelayDay, sqlUnsetRelayDay, sqlRelayDays, relay)
+	return is.sightings, rc.numbers(ctx, "rollup_relay_day", "relay=%d day=%d", is.relayDays, sqlSetRelayDay, sqlUnsetRelayDay, sqlRelayDays, relay)
 }
 
 // snapshot runs reads that see the same state. Many small ones are also cheaper

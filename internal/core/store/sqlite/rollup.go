@@ -260,7 +260,7 @@ func (w *writer) addNumber(add, strip string, n int64, key ...any) error {
 func (w *writer) addAuthors(read string, key []any, authors *store.Distinct, write func([]byte) error) error {
 	var before *store.Distinct
 	var bad error
-	found, err := w.c.one(context.Background(), func(r row) { before, bad = store.ParseDistinct(r.blob(0)) }, read, key...)
+	found, err := w.c.first(func(r row) { before, bad = store.ParseDistinct(r.blob(0)) }, read, key...)
 	if err = errors.Join(err, bad); err != nil {
 		return err
 	}

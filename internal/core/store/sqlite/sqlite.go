@@ -144,7 +144,7 @@ func checkFile(path string, mustExist bool) error {
 	}
 	head := make([]byte, 16)
 	n, err := io.ReadFull(f, head)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
 	if n > 0 && !bytes.Equal(head, []byte("SQLite format 3\x00")) {

@@ -1,17 +1,18 @@
-package sqlite
+package sqlite_test
 
 import (
 	"path/filepath"
 	"testing"
 
 	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/core/store/sqlite"
 	"bigbrotr/internal/core/store/storetest"
 )
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store {
 		t.Helper()
-		db, err := Open(t.Context(), filepath.Join(t.TempDir(), "t.db"), Options{})
+		db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "t.db"), sqlite.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -160,9 +160,10 @@ func (w *writer) begin(run func() error) error {
 		_, err = w.c.exec("COMMIT")
 	}
 	if err != nil {
-		// Fails when SQLite has ended the transaction itself, on a full disk.
-		w.c.exec("ROLLBACK")
 		w.archiveState = saved
+		// It fails when SQLite has ended the transaction itself, on a full
+		// disk; were the transaction still open, the next BEGIN would say so.
+		_, _ = w.c.exec("ROLLBACK")
 	}
 	return err
 }
