@@ -69,9 +69,9 @@ func prefix(b []byte) uint64 { return binary.BigEndian.Uint64(b) }
 // more calls, more cost memory; a short list is filled up with its last entry.
 const perStatement = 32
 
-// placeholders returns n groups for VALUES or IN.
-func placeholders(group string, n int) string {
-	return strings.TrimSuffix(strings.Repeat(group+",", n), ",")
+// placeholders returns perStatement groups for VALUES or IN.
+func placeholders(group string) string {
+	return strings.TrimSuffix(strings.Repeat(group+",", perStatement), ",")
 }
 
 // inChunks calls run with the arguments of perStatement rows at a time, after
@@ -92,7 +92,7 @@ func inChunks[T any](leading []any, rows []T, args func([]any, T) []any, run fun
 	return nil
 }
 
-var sqlKnown = `SELECT id, seq FROM event WHERE id IN (` + placeholders("?", perStatement) + `)`
+var sqlKnown = `SELECT id, seq FROM event WHERE id IN (` + placeholders("?") + `)`
 
 // Known implements store.Archive. It looks through the writer's eyes, whose
 // cache of the index stays warm; another connection's is thrown away with every
@@ -295,7 +295,7 @@ func deletionHashes(e *nostr.Event) []int64 {
 	return hashes
 }
 
-var sqlAddTerms = `INSERT INTO term_new (h, created_at, seq, kind) VALUES ` + placeholders("(?, ?, ?, ?)", perStatement) + ` ON CONFLICT DO NOTHING`
+var sqlAddTerms = `INSERT INTO term_new (h, created_at, seq, kind) VALUES ` + placeholders("(?, ?, ?, ?)") + ` ON CONFLICT DO NOTHING`
 
 func (s *saving) terms() error {
 	return inChunks(nil, s.newTerms, termArgs, func(args []any) error {
@@ -308,7 +308,7 @@ func termArgs(args []any, t term) []any { return append(args, t.h, t.at, t.seq, 
 
 var (
 	sqlAddSightings = `INSERT INTO sighting (relay_id, event_seq, seen_at) SELECT ?, column1, ? FROM (VALUES ` +
-		placeholders("(?)", perStatement) + `) WHERE true ON CONFLICT DO NOTHING`
+		placeholders("(?)") + `) WHERE true ON CONFLICT DO NOTHING`
 	sqlAddSightingsReturning = sqlAddSightings + ` RETURNING event_seq`
 )
 

@@ -275,7 +275,7 @@ func (c *conn) asked(ctx context.Context, e *nostr.Event, name, value string, si
 
 const sqlEventBySeq = `SELECT ` + eventColumns + ` FROM event WHERE seq = ?`
 
-var sqlEventsBySeq = `SELECT ` + eventColumns + ` FROM event WHERE seq IN (` + placeholders("?", perStatement) + `)`
+var sqlEventsBySeq = `SELECT ` + eventColumns + ` FROM event WHERE seq IN (` + placeholders("?") + `)`
 
 // hit is an event that an index names.
 type hit struct{ at, seq int64 }
@@ -532,7 +532,7 @@ func (c *conn) byID(ctx context.Context, f *nostr.Filter) (*merged, error) {
 	return c.merge(ctx, []*stream{s})
 }
 
-var sqlByID = `SELECT created_at, seq FROM event WHERE id IN (` + placeholders("?", perStatement) + `)`
+var sqlByID = `SELECT created_at, seq FROM event WHERE id IN (` + placeholders("?") + `)`
 
 const sqlEventRelays = `
 	SELECT r.url, s.seen_at FROM sighting s INDEXED BY sighting_event JOIN relay r ON r.id = s.relay_id

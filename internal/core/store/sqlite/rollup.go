@@ -81,7 +81,7 @@ const (
 	sqlDeleteLog   = `DELETE FROM sighting_log WHERE id <= ?`
 )
 
-var sqlFoldSightings = `SELECT seq, created_at, kind FROM event WHERE seq IN (` + placeholders("?", perStatement) + `)`
+var sqlFoldSightings = `SELECT seq, created_at, kind FROM event WHERE seq IN (` + placeholders("?") + `)`
 
 // counted returns up to which number events are in the sums.
 func (w *writer) counted(ctx context.Context) (seq int64, err error) {

@@ -58,7 +58,7 @@ func statements(t *testing.T) map[string]string {
 		case *ast.Ident:
 			return text(values[x.Name])
 		case *ast.CallExpr: // only placeholders is called in statements
-			return placeholders(text(x.Args[0]), perStatement)
+			return placeholders(text(x.Args[0]))
 		}
 		t.Fatalf("cannot read %T", x)
 		return ""

@@ -26,7 +26,7 @@ type merge struct {
 	last int64  // the highest number among them all
 }
 
-var sqlMergeTerms = `INSERT INTO term (h, created_at, seq, kind) VALUES ` + placeholders("(?, ?, ?, ?)", perStatement) + ` ON CONFLICT DO NOTHING`
+var sqlMergeTerms = `INSERT INTO term (h, created_at, seq, kind) VALUES ` + placeholders("(?, ?, ?, ?)") + ` ON CONFLICT DO NOTHING`
 
 const sqlMerged = `DELETE FROM term_new WHERE seq <= ?`
 

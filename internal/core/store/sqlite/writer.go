@@ -97,7 +97,7 @@ func (w *writer) loop() {
 			}
 		}
 		w.transaction(t)
-		w.mergeSome(false)
+		_ = w.mergeSome(false) // which has told of it; the next turn tries again
 		w.checkpointWhenLarge()
 		idle.Reset(quiet)
 	}
