@@ -35,6 +35,18 @@ func TestScripts(t *testing.T) {
 		simnet.ForgeText(events[11]).JSON, []byte("\n"),
 	}, lines[12:20], [][]byte{lines[12][:len(lines[12])/2]})
 
+	network := simnet.New(7)
+	t.Cleanup(network.Close)
+	relay, err := network.AddRelay(simnet.Behaviour{Cap: 50})
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay.Add(events...)
+	dead, err := network.AddDead()
+	if err != nil {
+		t.Fatal(err)
+	}
+
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
@@ -58,6 +70,8 @@ func TestScripts(t *testing.T) {
 			}
 			env.Defer(func() { _ = busy.Close() })
 			env.Setenv("BUSY", busy.Addr().String())
+			env.Setenv("RELAY", relay.URL().String())
+			env.Setenv("DEAD", dead.String())
 			return nil
 		},
 	})

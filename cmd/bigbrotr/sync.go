@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -75,11 +76,14 @@ func (c *syncCmd) Run(ctx context.Context, g *Globals) (err error) {
 	}))
 	err = runner.Run(ctx)
 	bars.Wait()
+	if err == nil && ctx.Err() == nil {
+		err = app.Refresh(ctx, cfg, st, log)
+	}
 	switch {
+	case ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)):
+		return errStopped
 	case err != nil:
 		return app.Explain(cfg, err)
-	case ctx.Err() != nil:
-		return errStopped
 	case part:
 		return errPart
 	}
