@@ -1,6 +1,7 @@
 package dial
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -134,6 +135,48 @@ func TestSOCKS(t *testing.T) {
 			}
 		})
 	}
+}
+
+// said is a connection to a proxy that says what it says whatever it hears.
+type said struct {
+	net.Conn
+	text *bytes.Reader
+}
+
+func (s said) Read(p []byte) (int, error)  { return s.text.Read(p) }
+func (s said) Write(p []byte) (int, error) { return len(p), nil }
+
+// FuzzSOCKS checks that nothing a proxy says is taken for success before its
+// end, and that nothing is read beyond it: what follows is the relay's.
+func FuzzSOCKS(f *testing.F) {
+	for _, text := range []string{
+		"\x05\x02\x01\x00\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00",
+		"\x05\x00\x05\x00\x00\x03\x04host\x00\x50HTTP/1.1 101",
+		"\x05\x00\x05\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+		"\x05\x02\x01\x00\x05\xf0\x00\x01\x00\x00\x00\x00\x00\x00",
+	} {
+		f.Add([]byte(text))
+	}
+	to := target{network: relay.Tor, host: "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion", port: "80", circuit: "c"}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c := said{text: bytes.NewReader(text)}
+		err := socksConnect(c, to)
+		if err != nil {
+			if CauseOf(proxyError("proxy", err)) == "" {
+				t.Errorf("no cause for %v", err)
+			}
+			return
+		}
+		read := len(text) - c.text.Len()
+		for end := range read {
+			if err := socksConnect(said{text: bytes.NewReader(text[:end])}, to); err == nil {
+				t.Errorf("%d of %d bytes are enough", end, read)
+			}
+		}
+		if err := socksConnect(said{text: bytes.NewReader(text[:read])}, to); err != nil {
+			t.Errorf("%d bytes were read and are not enough: %v", read, err)
+		}
+	})
 }
 
 func TestCircuits(t *testing.T) {
