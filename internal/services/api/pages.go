@@ -205,6 +205,10 @@ func spanText(seconds int64) string {
 	case seconds < 2*86400:
 		return fmt.Sprintf("%d h", seconds/3600)
 	}
+	const year = 31_556_952 // of the calendar, on average
+	if seconds >= 2*year {
+		return number(seconds/year) + " years"
+	}
 	return fmt.Sprintf("%d days", seconds/86400)
 }
 
