@@ -47,7 +47,7 @@ fmt: $(TOOLS)/golangci-lint ## format the source
 .PHONY: bench
 bench: $(TOOLS)/benchstat ## run benchmarks: PKG=./internal/core/nostr COUNT=10
 	@mkdir -p .cache
-	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(PKG) | tee .cache/bench.txt
+	BENCH_FULL=1 $(GO) test -run '^$$' -bench . -benchmem -timeout 2h -count $(COUNT) $(PKG) | tee .cache/bench.txt
 	$(TOOLS)/benchstat .cache/bench.txt
 
 .PHONY: fuzz
@@ -69,6 +69,10 @@ cover: needs ## measure which statements the tests reach: .cache/cover.html
 .PHONY: generate
 generate: ## make generated files again: the manual and the schema of the configuration
 	$(GO) generate ./...
+
+.PHONY: picture
+picture: ## take docs/overview.png, the picture of the README, of the running demo
+	$(GO) test -run '^TestPages$$' -count 1 ./e2e -update
 
 .PHONY: deps
 deps: ## print the package line for Debian and install what is missing
