@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -133,6 +132,3 @@ func golden(t *testing.T, name string, text []byte) {
 		t.Errorf("%s (-want +have), -update writes it:\n%s", name, cmp.Diff(string(want), string(text)))
 	}
 }
-
-// since tells how long ago a moment was, for logs.
-func since(begin time.Time) time.Duration { return time.Since(begin).Round(100 * time.Microsecond) }
