@@ -27,7 +27,7 @@ type Globals struct {
 }
 
 // envConfig names the configuration file where --config does not.
-const envConfig = "BIGBROTR_CONFIG"
+const envConfig = config.EnvPrefix + "CONFIG"
 
 // load reads the configuration: flag beats environment beats file beats
 // default.

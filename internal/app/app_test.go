@@ -151,7 +151,7 @@ func TestDataDir(t *testing.T) {
 	t.Setenv("HOME", filepath.FromSlash("/h"))
 	for dir, want := range map[string]string{"": "/h/.local/share/bigbrotr", "relative": "/h/.local/share/bigbrotr", "/x": "/x/bigbrotr"} {
 		t.Setenv("XDG_DATA_HOME", dir)
-		if diff := cmp.Diff(want, cfg.DataDir()); diff != "" {
+		if diff := cmp.Diff(want, cfg.dataDir()); diff != "" {
 			t.Errorf("with %q (-want +got):\n%s", dir, diff)
 		}
 	}

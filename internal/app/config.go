@@ -105,13 +105,13 @@ func (c Config) StoreURL() string {
 	if c.Store.URL != "" {
 		return c.Store.URL
 	}
-	return "sqlite:" + filepath.Join(c.DataDir(), "bigbrotr.db")
+	return "sqlite:" + filepath.Join(c.dataDir(), "bigbrotr.db")
 }
 
-// DataDir is the data folder, with the default filled in: bigbrotr below
+// dataDir is the data folder, with the default filled in: bigbrotr below
 // $XDG_DATA_HOME, or below ~/.local/share, or below the working directory where
 // there is no home.
-func (c Config) DataDir() string {
+func (c Config) dataDir() string {
 	if c.Data != "" {
 		return c.Data
 	}
