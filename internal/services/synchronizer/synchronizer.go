@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -136,43 +137,62 @@ func New(cfg Config, st Store, dialer *dial.Dialer, owner string, reg prometheus
 }
 
 // Cycle visits every relay that is due, Parallel at once, each with a budget of
-// its own. It returns when nothing is due any more that was due at its start.
-// When a stop is asked for, the pages in hand are finished and the leases of
-// the relays that were not visited end by themselves.
+// its own, and ends when nothing is due and nobody is visited any more: a slow
+// relay keeps no other waiting. When a stop is asked for, the pages in hand are
+// finished.
 func (s *Service) Cycle(ctx context.Context) error {
-	begin := time.Now()
-	var sum tally
+	sum := tally{since: time.Now()}
+	var visitors atomic.Int32
 	group, ctx := errgroup.WithContext(ctx)
 	for range s.cfg.Parallel {
 		group.Go(func() error {
 			for !service.Stopping(ctx) {
-				visited, err := s.one(ctx, begin, &sum)
-				if err != nil || !visited {
+				visitors.Add(1)
+				visited, err := s.one(ctx, &sum)
+				others := visitors.Add(-1)
+				switch {
+				case err != nil:
 					return err
+				case visited:
+				case others == 0:
+					return nil
+				default:
+					pause(ctx, s.cfg.Interval.Std())
 				}
 			}
 			return nil
 		})
 	}
 	err := group.Wait()
-	if sum.relays > 0 {
-		s.log.InfoContext(ctx, "relays synchronized", "relays", sum.relays, "failed", sum.failed,
-			"requests", sum.requests, "new", sum.fresh, "known", sum.known,
-			"seconds", int64(time.Since(begin).Seconds()))
-	}
+	sum.log(ctx, s.log)
 	return err
 }
 
-// tally sums up a cycle.
+// pause waits, or returns sooner when a stop is asked for.
+func pause(ctx context.Context, d time.Duration) {
+	until, cancel := service.UntilStop(ctx)
+	defer cancel()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-until.Done():
+	}
+}
+
+// tally sums up visits for the log.
 type tally struct {
 	mu                     sync.Mutex
+	since                  time.Time
 	relays, failed         int
 	requests, fresh, known int64
 }
 
-func (t *tally) add(r Report) {
+// tallyTime is how often the log is told of visits while a cycle goes on.
+const tallyTime = time.Minute
+
+func (t *tally) add(ctx context.Context, r Report, log *slog.Logger) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.relays++
 	if r.Cause != "" {
 		t.failed++
@@ -180,16 +200,33 @@ func (t *tally) add(r Report) {
 	t.requests += r.Requests
 	t.fresh += r.New
 	t.known += r.Known
+	full := time.Since(t.since) >= tallyTime
+	t.mu.Unlock()
+	if full {
+		t.log(ctx, log)
+	}
+}
+
+// log tells what has been summed up and begins anew.
+func (t *tally) log(ctx context.Context, log *slog.Logger) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.relays > 0 {
+		log.InfoContext(ctx, "relays synchronized", "relays", t.relays, "failed", t.failed,
+			"requests", t.requests, "new", t.fresh, "known", t.known, "seconds", int64(time.Since(t.since).Seconds()))
+	}
+	t.since = time.Now()
+	t.relays, t.failed, t.requests, t.fresh, t.known = 0, 0, 0, 0, 0
 }
 
 // one visits the relay that is due the longest. It returns false when none is.
-func (s *Service) one(ctx context.Context, begin time.Time, sum *tally) (bool, error) {
+func (s *Service) one(ctx context.Context, sum *tally) (bool, error) {
 	now := time.Now()
 	// A visit ends by its budget; an answer that is under way then may take as
 	// long as answers may.
 	lease := s.cfg.VisitTime.Std() + s.cfg.Answer.Std() + 5*time.Minute
 	due, err := s.store.DueRelays(ctx, store.Due{
-		Service: Name, Now: begin.Unix(), Limit: 1, Owner: s.owner,
+		Service: Name, Now: now.Unix(), Limit: 1, Owner: s.owner,
 		Until: now.Add(lease).Unix(), Networks: s.networks(),
 	})
 	if err != nil {
@@ -216,7 +253,7 @@ func (s *Service) one(ctx context.Context, begin time.Time, sum *tally) (bool, e
 	}
 	s.log.DebugContext(ctx, "relay synchronized", "relay", work.Relay.URL.String(), "cause", string(v.report.Cause),
 		"requests", v.report.Requests, "new", v.report.New, "known", v.report.Known, "due", next.DueAt)
-	sum.add(v.report)
+	sum.add(ctx, v.report, s.log)
 	return true, nil
 }
 
