@@ -139,14 +139,17 @@ func New(cfg Config, st Store, dialer *dial.Dialer, owner string, reg prometheus
 // Cycle visits every relay that is due, Parallel at once, each with a budget of
 // its own, and ends when nothing is due and nobody is visited any more: a slow
 // relay keeps no other waiting. When a stop is asked for, the pages in hand are
-// finished.
+// finished and saved, and the leases are given back with the relays due at once.
 func (s *Service) Cycle(ctx context.Context) error {
 	sum := tally{since: time.Now()}
 	var visitors atomic.Int32
 	group, ctx := errgroup.WithContext(ctx)
+	// Nothing is due and nobody is visited: whoever waits for work may go too.
+	over, end := context.WithCancel(ctx)
+	defer end()
 	for range s.cfg.Parallel {
 		group.Go(func() error {
-			for !service.Stopping(ctx) {
+			for !service.Stopping(over) {
 				visitors.Add(1)
 				visited, err := s.one(ctx, &sum)
 				others := visitors.Add(-1)
@@ -155,9 +158,9 @@ func (s *Service) Cycle(ctx context.Context) error {
 					return err
 				case visited:
 				case others == 0:
-					return nil
+					end()
 				default:
-					pause(ctx, s.cfg.Interval.Std())
+					pause(over, s.cfg.Interval.Std())
 				}
 			}
 			return nil
