@@ -370,18 +370,11 @@ func (d *dense) conclude(ctx context.Context, total int64, exact bool) error {
 		v.await(c)
 		return v.save(ctx, nil, nil)
 	}
+	// What is missing is told by kind as far as that is known. The rest is a hole
+	// of its own, unless the counts leave nothing for it: a relay may hold kinds
+	// above 65,535, which nobody has asked for.
+	rest, known := total-int64(len(d.ids)), exact
 	var holes []store.Hole
-	if len(d.open) == 0 {
-		missing := int64(-1)
-		if exact && total > int64(len(d.ids)) {
-			missing = total - int64(len(d.ids))
-		}
-		retry := retryDense
-		if d.asked > int(maxKind) {
-			retry = retryOpaque
-		}
-		holes = append(holes, w.hole(d.second, store.AnyKind, store.HoleOverflow, missing, retry))
-	}
 	for kind := range d.open {
 		missing := int64(-1)
 		f := w.filter
@@ -390,15 +383,23 @@ func (d *dense) conclude(ctx context.Context, total int64, exact bool) error {
 		if err != nil {
 			return err
 		}
-		if ok {
+		if known = known && ok; ok {
 			if missing = n - d.held(kind); missing <= 0 {
 				continue // all of this kind came after all
 			}
+			rest -= missing
 		}
 		holes = append(holes, w.hole(d.second, kind, store.HoleOverflow, missing, retryDense))
 	}
-	if len(holes) == 0 {
-		holes = append(holes, w.hole(d.second, store.AnyKind, store.HoleOverflow, -1, retryDense))
+	if !known || rest > 0 || len(holes) == 0 {
+		if !known || rest <= 0 {
+			rest = -1
+		}
+		retry := retryDense
+		if len(holes) == 0 && d.asked > int(maxKind) {
+			retry = retryOpaque
+		}
+		holes = append(holes, w.hole(d.second, store.AnyKind, store.HoleOverflow, rest, retry))
 	}
 	v.log.DebugContext(ctx, "second does not fit into pages", "relay", v.relay.URL.String(),
 		"second", d.second.Lo, "held", len(d.ids), "total", total, "holes", len(holes))

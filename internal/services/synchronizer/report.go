@@ -9,15 +9,17 @@ import (
 // Report says what a visit of one relay brought and what is proved of that
 // relay now.
 type Report struct {
-	URL            string    `json:"url"`
-	Requests       int64     `json:"requests"`
-	EventsReceived int64     `json:"events_received"`
-	BytesReceived  int64     `json:"bytes_received"`
-	New            int64     `json:"new"`   // archived for the first time
-	Known          int64     `json:"known"` // archived before, from any source
-	Claimed        int64     `json:"claimed"`
-	Coverage       []Covered `json:"coverage"`
-	Holes          []Missing `json:"holes"`
+	URL            string `json:"url"`
+	Requests       int64  `json:"requests"`
+	EventsReceived int64  `json:"events_received"`
+	BytesReceived  int64  `json:"bytes_received"`
+	New            int64  `json:"new"`   // archived for the first time
+	Known          int64  `json:"known"` // archived before, from any source
+	// Claimed are events that the relay has named and not sent (NIP-77); a walk
+	// brings none.
+	Claimed  int64     `json:"claimed"`
+	Coverage []Covered `json:"coverage"`
+	Holes    []Missing `json:"holes"`
 	// Cause says why the visit ended early; empty when it did not.
 	Cause dial.Cause `json:"cause"`
 }
