@@ -193,13 +193,13 @@ func (in *Intake) judge(ctx context.Context, work []*item, keep func(*nostr.Even
 }
 
 func (it *item) judge(keep func(*nostr.Event) bool) {
-	e, err := nostr.ParseEvent(it.raw)
-	if err != nil {
+	e, err := nostr.ParseChecked(it.raw)
+	if err != nil && !errors.Is(err, nostr.ErrID) {
 		it.unread(err)
 		return
 	}
 	it.finding.Kind, it.finding.PubKey = e.Kind, e.PubKey
-	if e.CheckID() != nil {
+	if err != nil {
 		it.reason, it.finding.Verdict = ReasonHash, Refused
 		return
 	}

@@ -363,7 +363,7 @@ func (s *Service) connect(ctx context.Context, u relay.URL) (pager, func(), erro
 	return sess, func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 		defer cancel()
-		_ = sess.Close(closing) // its only failure is that of our own context
+		sess.Close(closing)
 	}, nil
 }
 

@@ -197,7 +197,7 @@ func (s *Service) try(ctx context.Context, url relay.URL) dial.Cause {
 		}
 		return dial.CauseWSTimeout
 	}
-	defer func() { _ = conn.Close(ctx) }() // how it says goodbye is no part of the trial
+	defer conn.Close(ctx)
 	page, err := conn.Req(ctx, nostr.Filter{Kinds: []nostr.Kind{1}, Limit: new(1)}, func([]byte) error { return nil })
 	switch {
 	case page.Events > 0, page.End.EOSE(), page.End.Kind == session.Closed, page.Challenged:

@@ -278,7 +278,7 @@ func (s *Session) send(ctx context.Context, message func(dst []byte) []byte) {
 // Close says goodbye, waits a moment for the answer, and closes the
 // connection. Requests on their way end with a Disconnect. It returns when the
 // reader has stopped, and may be called more than once.
-func (s *Session) Close(ctx context.Context) error {
+func (s *Session) Close(ctx context.Context) {
 	s.mu.Lock()
 	first := !s.closed
 	s.closed = true
@@ -291,5 +291,4 @@ func (s *Session) Close(ctx context.Context) error {
 		s.conn.Abort()
 	}
 	s.reader.Wait()
-	return nil
 }

@@ -625,18 +625,14 @@ func TestClose(t *testing.T) {
 		ended <- page.End
 	}()
 	<-asked
-	if err := s.Close(t.Context()); err != nil {
-		t.Error(err)
-	}
+	s.Close(t.Context())
 	if end := <-ended; end.Kind != session.Disconnect {
 		t.Errorf("request ended with %+v", end)
 	}
 	if err := <-code; !strings.Contains(err.Error(), "StatusNormalClosure") {
 		t.Errorf("the relay saw %v", err)
 	}
-	if err := s.Close(t.Context()); err != nil {
-		t.Errorf("second close: %v", err)
-	}
+	s.Close(t.Context()) // again
 	if _, err := s.Req(t.Context(), nostr.Filter{}, ignore); !errors.Is(err, session.ErrClosed) {
 		t.Errorf("request after close: %v", err)
 	}
