@@ -24,11 +24,10 @@ import (
 	"bigbrotr/internal/simnet"
 )
 
-// fact is an event of the model and when the relay got it.
+// fact is an event of the model.
 type fact struct {
 	raw   []byte
 	event nostr.Event
-	added int64
 }
 
 // pool is what relays of the model hold parts of: events over years, over the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -112,10 +113,8 @@ func (p *page) all() []nostr.ID {
 // repeats reports whether the page holds one of ids.
 func (p *page) repeats(ids []nostr.ID) bool {
 	for _, r := range p.refs {
-		for _, id := range ids {
-			if r.ID == id {
-				return true
-			}
+		if slices.Contains(ids, r.ID) {
+			return true
 		}
 	}
 	return false

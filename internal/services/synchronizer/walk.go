@@ -428,7 +428,7 @@ func (w *walk) judge(ctx context.Context, prev *step, p *page, d direction) (nex
 		return prev.edge, longer, nil
 	}
 	if !p.repeats(prev.ids) {
-		return w.torn(ctx, prev, p, d)
+		return w.torn(ctx, prev, d)
 	}
 	if !v.bounded && d == down {
 		v.bounded, v.learned = true, true
@@ -477,7 +477,7 @@ func (w *walk) longer(ctx context.Context, prev *step) (bool, error) {
 // torn handles a successor that does not repeat the boundary second of the page
 // before it. The question by id tells what is wrong: until is exclusive, the
 // event is gone, or one of the pages was not what it should be.
-func (w *walk) torn(ctx context.Context, prev *step, p *page, d direction) (int64, bool, error) {
+func (w *walk) torn(ctx context.Context, prev *step, d direction) (int64, bool, error) {
 	v := w.v
 	v.unproved++
 	if d == down && !v.bounded && len(prev.ids) > 0 {

@@ -361,14 +361,12 @@ func TestCycle(t *testing.T) {
 	}
 	// A relay that answers nothing is left alone for longer each time.
 	w.relay.Stop()
-	attempts := 0
 	for range 2 {
 		work := due(now + 86400*2)
 		if len(work) != 1 {
 			t.Fatalf("due: %+v", work)
 		}
-		attempts = work[0].Attempts
-		if err := w.db.SaveNext(t.Context(), []store.Next{{Relay: w.row.ID, Service: synchronizer.Name, DueAt: now - 1, Attempts: attempts}}); err != nil {
+		if err := w.db.SaveNext(t.Context(), []store.Next{{Relay: w.row.ID, Service: synchronizer.Name, DueAt: now - 1, Attempts: work[0].Attempts}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := svc.Cycle(t.Context()); err != nil {

@@ -25,7 +25,7 @@ func exotic() map[string]nostr.Event {
 		many[i] = nostr.Tag{"p", fmt.Sprint("value ", i)}
 	}
 	controls := make([]byte, 0, 33)
-	for c := byte(0); c < ' '; c++ {
+	for c := range byte(' ') {
 		controls = append(controls, c)
 	}
 	return map[string]nostr.Event{
@@ -392,14 +392,14 @@ func testScan(t *testing.T, f *fixture) {
 		{"all", nostr.Filter{}},
 		{"empty lists", nostr.Filter{Kinds: []nostr.Kind{}, Authors: []nostr.PubKey{}, Tags: map[string][]string{"t": {}}}},
 		{"kinds", nostr.Filter{Kinds: []nostr.Kind{0, 2, 77}}},
-		{"author and time", nostr.Filter{Authors: []nostr.PubKey{author(3)}, Since: ptr(base + 100), Until: ptr(base + 200)}},
+		{"author and time", nostr.Filter{Authors: []nostr.PubKey{author(3)}, Since: new(base + 100), Until: new(base + 200)}},
 		{"tag", nostr.Filter{Tags: map[string][]string{"t": {"3", "5"}}}},
 		{"ids", nostr.Filter{IDs: ids(events[1200], events[4], event(1, 1, 1, "not there"))}},
-		{"limit", nostr.Filter{Limit: ptr(700)}},
-		{"limit of a rare kind", nostr.Filter{Limit: ptr(3), Authors: []nostr.PubKey{author(6)}, Kinds: []nostr.Kind{2}}},
-		{"limit zero", nostr.Filter{Limit: ptr(0)}},
+		{"limit", nostr.Filter{Limit: new(700)}},
+		{"limit of a rare kind", nostr.Filter{Limit: new(3), Authors: []nostr.PubKey{author(6)}, Kinds: []nostr.Kind{2}}},
+		{"limit zero", nostr.Filter{Limit: new(0)}},
 		{"nothing", nostr.Filter{Kinds: []nostr.Kind{9}}},
-		{"since after until", nostr.Filter{Since: ptr(base + 5), Until: ptr(base)}},
+		{"since after until", nostr.Filter{Since: new(base + 5), Until: new(base)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := f.in(t)

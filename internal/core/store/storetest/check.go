@@ -97,8 +97,13 @@ func testChecks(t *testing.T, open opener) {
 				cause dial.Cause
 				since int64
 			}{
-				{store.StateUp, "", 0}, {store.StateUp, "", 0}, {store.StateDown, dial.CauseTCPRefused, 2}, {store.StateDown, dial.CauseTCPTimeout, 2},
-				{store.StateDead, dial.CauseTCPTimeout, 4}, {store.StateDegraded, dial.CauseReadAuth, 5}, {store.StateUp, "", 6},
+				{store.StateUp, "", 0},
+				{store.StateUp, "", 0},
+				{store.StateDown, dial.CauseTCPRefused, 2},
+				{store.StateDown, dial.CauseTCPTimeout, 2},
+				{store.StateDead, dial.CauseTCPTimeout, 4},
+				{store.StateDegraded, dial.CauseReadAuth, 5},
+				{store.StateUp, "", 6},
 			} {
 				at := base + step.since*60
 				o := outcome(r.ID, at, step.state, step.cause)

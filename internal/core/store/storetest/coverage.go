@@ -44,10 +44,20 @@ func testCoverages(t *testing.T, open opener) {
 	cases(t, open, map[string]func(*testing.T, *fixture){
 		"filters have one number": func(t *testing.T, f *fixture) {
 			distinct := []nostr.Filter{
-				{}, {Kinds: []nostr.Kind{1}}, {Kinds: []nostr.Kind{1, 7}}, {Authors: []nostr.PubKey{author(1)}}, {IDs: []nostr.ID{nostr.ID(author(1))}},
-				{Since: ptr[int64](0)}, {Until: ptr[int64](0)}, {Until: ptr[int64](1)}, {Tags: map[string][]string{"t": {"x"}}},
-				{Tags: map[string][]string{"T": {"x"}}}, {Tags: map[string][]string{"t": {"x", "y"}}}, {Tags: map[string][]string{"t": {"\x00"}}},
-				{Tags: map[string][]string{"t": {"\xed\xa0\x80"}}}, {Kinds: []nostr.Kind{1}, Tags: map[string][]string{"t": {"x"}}},
+				{},
+				{Kinds: []nostr.Kind{1}},
+				{Kinds: []nostr.Kind{1, 7}},
+				{Authors: []nostr.PubKey{author(1)}},
+				{IDs: []nostr.ID{nostr.ID(author(1))}},
+				{Since: new(int64(0))},
+				{Until: new(int64(0))},
+				{Until: new(int64(1))},
+				{Tags: map[string][]string{"t": {"x"}}},
+				{Tags: map[string][]string{"T": {"x"}}},
+				{Tags: map[string][]string{"t": {"x", "y"}}},
+				{Tags: map[string][]string{"t": {"\x00"}}},
+				{Tags: map[string][]string{"t": {"\xed\xa0\x80"}}},
+				{Kinds: []nostr.Kind{1}, Tags: map[string][]string{"t": {"x"}}},
 			}
 			seen := make(map[store.FilterID]int)
 			for i, filter := range distinct {

@@ -200,10 +200,10 @@ func drawFilter(t *rapid.T, events []nostr.Event) nostr.Filter {
 		f.Tags[rapid.SampledFrom(tagNames).Draw(t, "tag")] = rapid.SliceOfN(rapid.SampledFrom(tagValues), 0, 5).Draw(t, "values")
 	}
 	if some("since", 3) {
-		f.Since = ptr(base + rapid.Int64Range(-1, corpusSpan).Draw(t, "since"))
+		f.Since = new(base + rapid.Int64Range(-1, corpusSpan).Draw(t, "since"))
 	}
 	if some("until", 3) {
-		f.Until = ptr(base + rapid.Int64Range(-1, corpusSpan).Draw(t, "until"))
+		f.Until = new(base + rapid.Int64Range(-1, corpusSpan).Draw(t, "until"))
 	}
 	return f
 }
@@ -328,9 +328,9 @@ func testEvents(t *testing.T, f *fixture) {
 		{"a value twice", nostr.Filter{Tags: map[string][]string{"t": {"x", "y", "x"}}}, []int{1, 17, 1000}},
 		{"many values of two tags", nostr.Filter{Tags: map[string][]string{"t": tagValues, "p": tagValues}}, []int{2}},
 		{"a tag of more than a letter", nostr.Filter{Tags: map[string][]string{"title": {"x"}}}, []int{3}},
-		{"the ends of time", nostr.Filter{Since: ptr[int64](math.MinInt64), Until: ptr[int64](math.MaxInt64)}, []int{100}},
-		{"one second", nostr.Filter{Since: ptr(base), Until: ptr(base)}, []int{1, 1000}},
-		{"no second", nostr.Filter{Since: ptr(base + 1), Until: ptr(base)}, []int{1}},
+		{"the ends of time", nostr.Filter{Since: new(int64(math.MinInt64)), Until: new(int64(math.MaxInt64))}, []int{100}},
+		{"one second", nostr.Filter{Since: new(base), Until: new(base)}, []int{1, 1000}},
+		{"no second", nostr.Filter{Since: new(base + 1), Until: new(base)}, []int{1}},
 	} {
 		for _, limit := range tt.limits {
 			t.Run(fmt.Sprintf("%s by %d", tt.name, limit), func(t *testing.T) {
@@ -364,7 +364,7 @@ func testEvents(t *testing.T, f *fixture) {
 		}
 	})
 	t.Run("the filter's limit is ignored", func(t *testing.T) {
-		page, _, err := f.Events(f.ctx, store.EventQuery{Filter: nostr.Filter{Limit: ptr(1)}, Limit: 10})
+		page, _, err := f.Events(f.ctx, store.EventQuery{Filter: nostr.Filter{Limit: new(1)}, Limit: 10})
 		f.in(t).must(err)
 		f.in(t).equal("page", 10, len(page))
 	})
@@ -540,8 +540,10 @@ func testTotals(t *testing.T, f *fixture) {
 	slices.SortFunc(got.Levels, func(a, b store.LevelTotal) int { return cmp.Compare(a.Level, b.Level) })
 	f.equal("totals", store.Totals{
 		Relays: []store.RelayTotal{
-			{Network: relay.Clearnet, State: store.StateDown, Relays: 1}, {Network: relay.Clearnet, State: store.StateNew, Relays: 1},
-			{Network: relay.Clearnet, State: store.StateUp, Relays: 1}, {Network: relay.Tor, State: store.StateNew, Relays: 1},
+			{Network: relay.Clearnet, State: store.StateDown, Relays: 1},
+			{Network: relay.Clearnet, State: store.StateNew, Relays: 1},
+			{Network: relay.Clearnet, State: store.StateUp, Relays: 1},
+			{Network: relay.Tor, State: store.StateNew, Relays: 1},
 		},
 		Candidates: 2, Events: 3, Sightings: 6, Authors: 3, Oldest: base, Newest: base + 2,
 		Levels: []store.LevelTotal{{Level: store.LevelWalked, Relays: 3, Seconds: 150}, {Level: store.LevelCounted, Relays: 3, Seconds: 51 + 41 + 31}},

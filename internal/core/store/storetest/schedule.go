@@ -41,8 +41,10 @@ func testSchedule(t *testing.T, open opener) {
 			f.must(err)
 			a, b, c, tor := relays[0].ID, relays[1].ID, relays[2].ID, relays[3].ID
 			f.must(f.SaveNext(f.ctx, []store.Next{
-				{Relay: a, Service: "monitor", DueAt: base + 3}, {Relay: b, Service: "monitor", DueAt: base + 1},
-				{Relay: c, Service: "monitor", DueAt: base + 2}, {Relay: tor, Service: "monitor", DueAt: base + 4},
+				{Relay: a, Service: "monitor", DueAt: base + 3},
+				{Relay: b, Service: "monitor", DueAt: base + 1},
+				{Relay: c, Service: "monitor", DueAt: base + 2},
+				{Relay: tor, Service: "monitor", DueAt: base + 4},
 			}))
 			for _, step := range []struct {
 				name string

@@ -296,5 +296,3 @@ func (c *ending) Err() error {
 	}
 	return c.Context.Err()
 }
-
-func ptr[T any](v T) *T { return &v }
