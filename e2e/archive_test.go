@@ -63,6 +63,7 @@ func eventsByID(t testing.TB, text []byte) map[string]event {
 
 // TestRealEvents sends real events through the archive and back.
 func TestRealEvents(t *testing.T) {
+	t.Parallel()
 	text := realEvents(t)
 	want := eventsByID(t, text)
 	if len(want) != 8462 {
@@ -157,6 +158,7 @@ func smallDisk(t *testing.T, size string) string {
 // TestFullDisk imports into a disk that is too small, and goes on when there is
 // space again.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t, "8m")
 	store := "sqlite:" + filepath.Join(dir, "archive.db")
 	events := simnet.Generate(simnet.Plan{Seed: 70, Count: 12_000, Since: 1_600_000_000, Until: 1_700_000_000})
@@ -202,6 +204,7 @@ func TestFullDisk(t *testing.T) {
 
 // TestFullDiskExport writes an export to a disk that is too small.
 func TestFullDiskExport(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t, "1m")
 	file, err := filepath.Abs(realFile)
 	if err != nil {

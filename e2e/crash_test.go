@@ -62,9 +62,11 @@ var crashes = []struct {
 // TestCrash kills the program at moments that the relay sees, looks at what the
 // archive then says, lets it go on, and compares again.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	events := fill(20)
 	for i, c := range crashes {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			n := network(t, 20+uint64(i)) //nolint:gosec // an index
 			r := add(t, n, c.be, events...)
 			other := add(t, n, simnet.Behaviour{Cap: 100}, events[:200]...)
@@ -113,6 +115,7 @@ func survive(t *testing.T, store string, n *simnet.Network) int {
 
 // TestCrashAgain kills one archiving many times, at a few more requests each.
 func TestCrashAgain(t *testing.T) {
+	t.Parallel()
 	n := network(t, 40)
 	events := fill(40)
 	r := add(t, n, simnet.Behaviour{Cap: 40}, events...)
@@ -144,6 +147,7 @@ func TestCrashAgain(t *testing.T) {
 
 // TestCrashImport kills imports after some of their lines are stored.
 func TestCrashImport(t *testing.T) {
+	t.Parallel()
 	events := simnet.Generate(simnet.Plan{Seed: 50, Count: 20_000, Since: 1_600_000_000, Until: 1_700_000_000})
 	file := filepath.Join(t.TempDir(), "events.jsonl")
 	var text bytes.Buffer
@@ -240,9 +244,11 @@ func ids(t testing.TB, done result) map[string]bool {
 
 // TestStop asks the program to stop in the middle and lets it go on.
 func TestStop(t *testing.T) {
+	t.Parallel()
 	events := fill(60)
 	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		t.Run(s.String(), func(t *testing.T) {
+			t.Parallel()
 			n := network(t, 60)
 			r := add(t, n, simnet.Behaviour{Cap: 50, Latency: 2 * time.Millisecond}, events...)
 			store := folder(t)
@@ -262,5 +268,38 @@ func TestStop(t *testing.T) {
 			}
 			complete(t, compare(t, store, n))
 		})
+	}
+}
+
+// TestInterrupted visits a relay that cuts every visit short, within a second
+// that does not fit into a page as well. What one visit has left must not look
+// complete to the next.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	for _, b := range []simnet.Behaviour{
+		{Cap: 5, Rate: simnet.Rate{Requests: 9}},
+		{Cap: 5, Rate: simnet.Rate{Requests: 13}, Count: simnet.CountExact, ExclusiveUntil: true},
+		{Cap: 20, Rate: simnet.Rate{Requests: 11}},
+	} {
+		n := network(t, 45)
+		var events []*simnet.Event
+		for i, e := range fill(2) {
+			if i%4 == 2 {
+				events = append(events, e)
+			}
+		}
+		r := add(t, n, b, events...)
+		store := folder(t)
+		for visit := range 20 {
+			reports, code := archive(t, impatient, store, r)
+			truth := compare(t, store, n)
+			truthful(t, truth)
+			if t.Failed() {
+				t.Fatalf("visit %d of %+v: %+v", visit, b, reports[r.URL().String()])
+			}
+			if code == 0 {
+				break
+			}
+		}
 	}
 }

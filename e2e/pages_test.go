@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"image"
 	"image/png"
 	"os"
 	"os/exec"
@@ -73,27 +74,25 @@ func TestPages(t *testing.T) {
 		return strings.Contains(body, `class="state up"`) && strings.Contains(body, `<svg class="chart"`)
 	})
 
-	for _, script := range []bool{true, false} {
-		args := []string{"--dump-dom", page}
-		if !script {
-			args = append([]string{"--blink-settings=scriptEnabled=false"}, args...)
+	dom, errs := b.run("--dump-dom", page)
+	if trouble := console.FindAllString(errs, -1); len(trouble) > 0 {
+		t.Errorf("the page makes the browser complain: %q", trouble)
+	}
+	if rows := strings.Count(dom, `<td class="url">`); rows < 10 {
+		t.Errorf("%d relays in the table", rows)
+	}
+	for _, want := range []string{`class="state up"`, `class="coverage"`, `class="level`, "Events per day", "Proof of completeness", "BigBrotr"} {
+		if !strings.Contains(dom, want) {
+			t.Errorf("%q is not on the page", want)
 		}
-		dom, errs := b.run(args...)
-		if trouble := console.FindAllString(errs, -1); len(trouble) > 0 {
-			t.Errorf("the page makes the browser complain: %q", trouble)
-		}
-		if rows := strings.Count(dom, `<td class="url">`); rows < 10 {
-			t.Errorf("%d relays in the table (script %t)", rows, script)
-		}
-		for _, want := range []string{`class="state up"`, `class="coverage"`, `class="level`, "Events per day", "Proof of completeness", "BigBrotr"} {
-			if !strings.Contains(dom, want) {
-				t.Errorf("%q is not on the page (script %t)", want, script)
-			}
-		}
-		for _, unwanted := range []string{"<script", "NaN", "%!", "http://fonts", "https://cdn"} {
-			if strings.Contains(dom, unwanted) {
-				t.Errorf("%q is on the page (script %t)", unwanted, script)
-			}
+	}
+	// Nothing on the page is done by scripts, and none could run.
+	if _, header, _ := get(t, page); !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") || strings.Contains(header.Get("Content-Security-Policy"), "script-src") {
+		t.Errorf("the policy allows scripts: %q", header.Get("Content-Security-Policy"))
+	}
+	for _, unwanted := range []string{"<script", "NaN", "%!", "http://fonts", "https://cdn"} {
+		if strings.Contains(dom, unwanted) {
+			t.Errorf("%q is on the page", unwanted)
 		}
 	}
 
@@ -109,17 +108,21 @@ func TestPages(t *testing.T) {
 	} {
 		file := filepath.Join(dir, shot.name+".png")
 		b.run(append(shot.args, "--screenshot="+file, fmt.Sprintf("--window-size=%d,%d", shot.width, shot.height), page)...)
-		picture, err := png.DecodeConfig(bytes.NewReader(read(t, file)))
+		picture, err := png.Decode(bytes.NewReader(read(t, file)))
 		if err != nil {
-			t.Errorf("%s: %v", shot.name, err)
-		} else if picture.Width != shot.width {
-			t.Errorf("%s is %d pixels wide, want %d", shot.name, picture.Width, shot.width)
+			t.Fatalf("%s: %v", shot.name, err)
+		}
+		if width := picture.Bounds().Dx(); width != shot.width {
+			t.Errorf("%s is %d pixels wide, want %d", shot.name, width, shot.width)
+		}
+		if ink := drawn(picture); ink < 0.02 || ink > 0.9 {
+			t.Errorf("%s: %.3f of the picture is drawn on", shot.name, ink)
 		}
 		t.Logf("%s: %s", shot.name, file)
 	}
 	if *update {
 		const picture = "../docs/overview.png"
-		b.run("--screenshot="+mustAbs(t, picture), "--window-size=1280,1000", page)
+		b.run("--screenshot="+mustAbs(t, picture), "--window-size=1280,1280", page)
 		if n := len(read(t, picture)); n > 300<<10 {
 			t.Errorf("the picture has %d bytes", n)
 		}
@@ -127,6 +130,21 @@ func TestPages(t *testing.T) {
 	if code, took := p.stop(os.Interrupt); code != 0 || took > 12*time.Second {
 		t.Errorf("SIGINT: exit %d after %s", code, took)
 	}
+}
+
+// drawn is the share of a picture that has not the colour of the page.
+func drawn(picture image.Image) float64 {
+	box := picture.Bounds()
+	page := picture.At(box.Min.X+2, box.Max.Y-2)
+	n := 0
+	for y := box.Min.Y; y < box.Max.Y; y++ {
+		for x := box.Min.X; x < box.Max.X; x++ {
+			if picture.At(x, y) != page {
+				n++
+			}
+		}
+	}
+	return float64(n) / float64(box.Dx()*box.Dy())
 }
 
 func mustAbs(t testing.TB, name string) string {

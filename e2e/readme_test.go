@@ -18,6 +18,7 @@ var online = []string{"up", "run", "check", "sync"}
 // TestReadme runs what the README tells people to run, in its order and in one
 // home. Of commands that need the internet only the arguments are tried.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	home := t.TempDir()
 	var events bytes.Buffer
 	if err := simnet.WriteEvents(&events, simnet.Generate(simnet.Plan{Seed: 3, Count: 60, Since: 1_600_000_000, Until: 1_700_000_000})); err != nil {

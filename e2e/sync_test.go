@@ -153,6 +153,7 @@ func fill(seed uint64) []*simnet.Event {
 // TestBehaviours archives one relay of each behaviour in one run and compares
 // the archive with what the relays show.
 func TestBehaviours(t *testing.T) {
+	t.Parallel()
 	n := network(t, 1)
 	events := fill(1)
 	relays := make([]*simnet.Relay, len(behaviours))
@@ -213,6 +214,7 @@ func checkReport(t *testing.T, name string, r report) {
 
 // TestSyncJSON pins the names and types of what sync prints.
 func TestSyncJSON(t *testing.T) {
+	t.Parallel()
 	n := network(t, 2)
 	r := add(t, n, simnet.Behaviour{Cap: 100}, simnet.Generate(simnet.Plan{Seed: 2, Count: 50, Since: 1_600_000_000, Until: 1_600_100_000})...)
 	dead, err := n.AddDead()
@@ -271,12 +273,14 @@ func TestSyncJSON(t *testing.T) {
 // early and visited again. At no time is anything claimed that is not so, and
 // nothing is missing of a relay that was read to its end.
 func TestHostile(t *testing.T) {
+	t.Parallel()
 	seeds := []uint64{1, 2, 3}
 	if !testing.Short() {
 		seeds = append(seeds, uint64(time.Now().UnixNano())%1_000_000) //nolint:gosec // positive
 	}
 	for _, seed := range seeds {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
 			n := network(t, seed)
 			rng := rand.New(rand.NewPCG(seed, 1))
 			var relays []*simnet.Relay
@@ -318,6 +322,7 @@ func TestHostile(t *testing.T) {
 
 // TestDenseSeconds archives seconds with more events than a page.
 func TestDenseSeconds(t *testing.T) {
+	t.Parallel()
 	const second = 1_650_000_000
 	n := network(t, 4)
 	around := simnet.Generate(simnet.Plan{Seed: 4, Count: 600, Since: second - 100_000, Until: second + 100_000})
@@ -361,6 +366,7 @@ func TestDenseSeconds(t *testing.T) {
 
 // TestForged archives relays that put forgeries among their events.
 func TestForged(t *testing.T) {
+	t.Parallel()
 	n := network(t, 7)
 	events := simnet.Generate(simnet.Plan{Seed: 7, Count: 700, Since: 1_600_000_000, Until: 1_650_000_000})
 	var forged []*simnet.Event
@@ -393,6 +399,7 @@ func TestForged(t *testing.T) {
 
 // TestCost archives a large relay and counts what it took.
 func TestCost(t *testing.T) {
+	t.Parallel()
 	const events, pageCap = 20_000, 500
 	n := network(t, 8)
 	r := add(t, n, simnet.Behaviour{Cap: pageCap}, simnet.Generate(simnet.Plan{Seed: 8, Count: events, Since: 1_600_000_000, Until: 1_700_000_000})...)

@@ -90,6 +90,17 @@ func world(t testing.TB, seed uint64) (n *simnet.Network, seeds []relay.URL) {
 	return n, urls[:2]
 }
 
+// visible counts the events of a network that anybody can see.
+func visible(n *simnet.Network) int {
+	ids := map[nostr.ID]bool{}
+	for _, r := range n.Relays() {
+		for _, e := range r.Visible(nostr.Filter{}) {
+			ids[e.ID] = true
+		}
+	}
+	return len(ids)
+}
+
 // stats is a part of what /api/v1/stats and `status --json` say.
 type stats struct {
 	Relays struct {
@@ -127,6 +138,7 @@ func (r running) json(path string, into any) {
 // TestUp runs everything on a simulated network: relays are found, tried,
 // checked and archived, and pages, REST and commands tell of it.
 func TestUp(t *testing.T) {
+	t.Parallel()
 	n, seeds := world(t, 80)
 	store := folder(t)
 	begin := time.Now()
@@ -140,7 +152,7 @@ func TestUp(t *testing.T) {
 	r.await("the archive to be complete", func() bool {
 		var s stats
 		r.json("api/v1/stats", &s)
-		if s.Relays.ByState["up"] < len(n.Relays()) || s.Events < 900 {
+		if s.Relays.ByState["up"] < len(n.Relays()) || s.Events < visible(n) {
 			return false
 		}
 		truth := compare(t, store, n)
@@ -199,7 +211,7 @@ func TestUp(t *testing.T) {
 	r = up(t, store, seeds)
 	var s stats
 	r.json("api/v1/stats", &s)
-	if s.Events < 900 || s.Relays.Total != len(n.Relays()) {
+	if s.Events < visible(n)-50 || s.Relays.Total != len(n.Relays()) {
 		t.Errorf("after a restart: %+v", s)
 	}
 	if code, took := r.stop(os.Interrupt); code != 0 || took > 12*time.Second {
@@ -307,6 +319,7 @@ func (r running) rest(n *simnet.Network) {
 // TestSecondSignal asks twice, the second time in the middle of a page that
 // takes long.
 func TestSecondSignal(t *testing.T) {
+	t.Parallel()
 	n := network(t, 90)
 	r := add(t, n, simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Stall, N: 3, When: simnet.Always}}}, fill(90)...)
 	store := folder(t)
@@ -340,6 +353,7 @@ type demoResult struct {
 }
 
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	t.Run("json", func(t *testing.T) {
 		begin := time.Now()
 		done := run(t, nil, "demo", "--json")
