@@ -116,7 +116,6 @@ func (s *Service) Run(ctx context.Context) error {
 		WriteTimeout:      s.cfg.Timeout.Std() + 5*time.Second,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    maxHeader,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)

@@ -125,7 +125,9 @@ func TestStop(t *testing.T) {
 	select {
 	case err := <-r.ended:
 		t.Fatalf("ended with a request in hand: %v", err)
-	default:
+	case a := <-inHand:
+		t.Fatalf("the request in hand came to %+v", a)
+	case <-time.After(200 * time.Millisecond): // in which it would have
 	}
 	close(r.store.give)
 	if a := within(t, "the answer in hand", inHand); a.status != http.StatusOK || !strings.Contains(a.body, `"events":0`) {
