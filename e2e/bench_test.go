@@ -37,7 +37,7 @@ func BenchmarkSync(b *testing.B) {
 		if one := reports[r.URL().String()]; code != 0 || one.New != int64(r.Len()) {
 			b.Fatalf("exit %d, %+v", code, one)
 		}
-		requests, ratio := checkCost(b, r, pageCap)
+		requests, ratio := cost(r)
 		b.ReportMetric(requests, "REQs")
 		b.ReportMetric(ratio, "downloaded/events")
 		b.ReportMetric(float64(r.Len())/took.Seconds(), "events/s")

@@ -410,23 +410,18 @@ func TestCost(t *testing.T) {
 		t.Errorf("exit %d, %d of %d events", code, one.New, r.Len())
 	}
 	complete(t, compare(t, store, n))
-	checkCost(t, r, pageCap)
+	requests, ratio := cost(r)
+	if most := 1.1*events/pageCap + 20; requests > most || ratio > 1.05 {
+		t.Errorf("%.0f REQs, %.3f of the events downloaded; at most %.0f and 1.05", requests, ratio, most)
+	}
 	if stats := r.Stats(); one.Requests < stats.Requests || one.EventsReceived != stats.Events {
 		t.Errorf("it reports %d requests and %d events of %d and %d", one.Requests, one.EventsReceived, stats.Requests, stats.Events)
 	}
 }
 
-// checkCost checks what reading the whole of a relay may cost it.
-func checkCost(t testing.TB, r *simnet.Relay, pageCap int) (requests, ratio float64) {
-	t.Helper()
-	stats, events := r.Stats(), float64(r.Len())
-	most := 1.1*events/float64(pageCap) + 20
-	ratio = float64(stats.Events) / events
-	if float64(stats.Requests) > most {
-		t.Errorf("%d REQs, at most %.0f", stats.Requests, most)
-	}
-	if ratio > 1.05 {
-		t.Errorf("%d events downloaded, %.3f of those there are", stats.Events, ratio)
-	}
-	return float64(stats.Requests), ratio
+// cost is what reading the whole of a relay took: REQs, and events downloaded
+// for each that there is.
+func cost(r *simnet.Relay) (requests, ratio float64) {
+	stats := r.Stats()
+	return float64(stats.Requests), float64(stats.Events) / float64(r.Len())
 }
