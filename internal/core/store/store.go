@@ -35,6 +35,9 @@ type LockedError struct {
 }
 
 func (e *LockedError) Error() string {
+	if e.PID == 0 {
+		return e.Path + " is in use by another process"
+	}
 	return fmt.Sprintf("%s is in use by process %d", e.Path, e.PID)
 }
 
