@@ -22,39 +22,48 @@ var crashes = []struct {
 	when func(simnet.Stats) bool
 }{
 	{
-		"connecting", simnet.Behaviour{Faults: []simnet.Fault{{What: simnet.Hang, When: simnet.When{First: 1}}}},
+		"connecting",
+		simnet.Behaviour{Faults: []simnet.Fault{{What: simnet.Hang, When: simnet.When{First: 1}}}},
 		func(s simnet.Stats) bool { return s.Sessions == 1 },
 	},
 	{
-		"within the first page", simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Drip, N: 512, Wait: time.Millisecond, When: simnet.When{First: 1}}}},
+		"within the first page",
+		simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Drip, N: 512, Wait: time.Millisecond, When: simnet.When{First: 1}}}},
 		func(s simnet.Stats) bool { return s.Events > 20 },
 	},
 	{
-		"after the first page", simnet.Behaviour{Cap: 100},
+		"after the first page",
+		simnet.Behaviour{Cap: 100},
 		func(s simnet.Stats) bool { return s.Requests >= 2 },
 	},
 	{
-		"after the fifth page", simnet.Behaviour{Cap: 100},
+		"after the fifth page",
+		simnet.Behaviour{Cap: 100},
 		func(s simnet.Stats) bool { return s.Requests >= 6 },
 	},
 	{
-		"after the tenth page", simnet.Behaviour{Cap: 100},
+		"after the tenth page",
+		simnet.Behaviour{Cap: 100},
 		func(s simnet.Stats) bool { return s.Requests >= 11 },
 	},
 	{
-		"within a dense second", simnet.Behaviour{Cap: 20},
+		"within a dense second",
+		simnet.Behaviour{Cap: 20},
 		func(s simnet.Stats) bool { return s.Requests >= 35 },
 	},
 	{
-		"while the relay stalls", simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Stall, N: 30, When: simnet.When{Every: 5}}}},
+		"while the relay stalls",
+		simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Stall, N: 30, When: simnet.When{Every: 5}}}},
 		func(s simnet.Stats) bool { return s.Requests == 5 && s.Events >= 330 },
 	},
 	{
-		"after the connection is lost", simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Reset, N: 50, When: simnet.When{Every: 4}}}},
+		"after the connection is lost",
+		simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{{What: simnet.Reset, N: 50, When: simnet.When{Every: 4}}}},
 		func(s simnet.Stats) bool { return s.Sessions >= 2 },
 	},
 	{
-		"while kinds are partitioned", simnet.Behaviour{Cap: 50, Restricted: []nostr.Kind{4, 1059}, PostFilter: true},
+		"while kinds are partitioned",
+		simnet.Behaviour{Cap: 50, Restricted: []nostr.Kind{4, 1059}, PostFilter: true},
 		func(s simnet.Stats) bool { return s.Requests >= 40 },
 	},
 }

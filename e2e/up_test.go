@@ -78,8 +78,12 @@ func world(t testing.TB, seed uint64) (n *simnet.Network, seeds []relay.URL) {
 	t.Helper()
 	n = network(t, seed)
 	for _, b := range []simnet.Behaviour{
-		{Cap: 100, Compress: true}, {Cap: 50, Count: simnet.CountExact}, {Cap: 500, Hints: true},
-		{Cap: 100, Order: simnet.OldestFirst}, {Cap: 100}, {Cap: 80, Restricted: []nostr.Kind{4, 1059}},
+		{Cap: 100, Compress: true},
+		{Cap: 50, Count: simnet.CountExact},
+		{Cap: 500, Hints: true},
+		{Cap: 100, Order: simnet.OldestFirst},
+		{Cap: 100},
+		{Cap: 80, Restricted: []nostr.Kind{4, 1059}},
 	} {
 		add(t, n, b)
 	}
