@@ -29,7 +29,7 @@ func BenchmarkSync(b *testing.B) {
 	events := simnet.Generate(simnet.Plan{Seed: 100, Count: sized(100_000, 3000), Since: 1_500_000_000, Until: 1_700_000_000})
 	for b.Loop() {
 		n := simnet.New(100)
-		r := add(b, n, simnet.Behaviour{Cap: pageCap, Compress: true}, events...)
+		r := add(b, n, simnet.Behaviour{Cap: pageCap, Count: simnet.CountExact, Compress: true}, events...)
 		store := folder(b)
 		begin := time.Now()
 		reports, code := archive(b, impatient, store, r)
@@ -53,7 +53,7 @@ func BenchmarkDuplicates(b *testing.B) {
 		store := folder(b)
 		var took [2]time.Duration
 		for i := range took {
-			r := add(b, n, simnet.Behaviour{Cap: 500}, events...)
+			r := add(b, n, simnet.Behaviour{Cap: 500, Count: simnet.CountExact}, events...)
 			begin := time.Now()
 			reports, code := archive(b, impatient, store, r)
 			took[i] = time.Since(begin)
