@@ -91,6 +91,8 @@ const (
 	CauseWritePoW Cause = "write-pow"
 	// CauseWriteBlocked: the event is refused.
 	CauseWriteBlocked Cause = "write-blocked"
+	// CauseContradicts: the answers contradict each other and prove nothing.
+	CauseContradicts Cause = "contradicts-itself"
 	// CauseRateLimited: the relay asks us to slow down.
 	CauseRateLimited Cause = "rate-limited"
 

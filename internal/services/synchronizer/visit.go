@@ -276,7 +276,11 @@ func (v *visit) walks(ctx context.Context) error {
 			v.target.Hi = v.pass.begun - 1
 		}
 	}
-	return nil
+	gaps, err := v.open(ctx, v.filterID, false)
+	if err != nil || len(gaps) == 0 {
+		return err
+	}
+	return &halt{why: refused, cause: dial.CauseContradicts}
 }
 
 // round walks the gaps of the open filter, the newest first. It returns the

@@ -644,9 +644,10 @@ func (w *walk) wall(p *page) error {
 }
 
 // tiny reports whether a page is the second in which all of a relay's events
-// lie. Fewer than ten of them are taken for all, or no relay with a single event
-// could ever be proved: the smallest page size seen is 100.
-func (v *visit) tiny(p *page) bool { return p.frames() < 10 && v.lowest == v.highest }
+// lie. Fewer than the smallest limit are taken for all, or no relay with a single
+// event could ever be proved: the smallest page size seen is 100. More may be a
+// full page, of a second in which an earlier visit was interrupted.
+func (v *visit) tiny(p *page) bool { return p.frames() < smallestLimit && v.lowest == v.highest }
 
 // smallestLimit is the smallest page that is asked for.
 const smallestLimit = 5
