@@ -200,7 +200,7 @@ func TestSync(t *testing.T) {
 		{name: "count too high", be: simnet.Behaviour{Cap: 100, Count: simnet.CountWrong}, events: many(1, 500), hole: store.HoleAuth, open: true},
 		// Sync.md: all of the kinds answered, and no COUNT to show that it was all.
 		{name: "dense second, many kinds", be: simnet.Behaviour{Cap: 500}, events: lot(many(1, 200), burst(2, 1500, then, 0, 1, 3, 5, 6, 7, 1111, 30023)), hole: store.HoleOverflow, open: true},
-		{name: "dense second, many kinds, count", be: simnet.Behaviour{Cap: 500, Count: simnet.CountExact}, events: lot(many(1, 200), burst(2, 1500, then))},
+		{name: "dense second, many kinds, count", be: simnet.Behaviour{Cap: 500, Count: simnet.CountExact}, events: lot(many(1, 200), burst(2, 1500, then, 0, 1, 3, 5, 6, 7, 1111, 30023))},
 		{name: "dense second, one kind, count", be: simnet.Behaviour{Cap: 500, Count: simnet.CountExact}, events: lot(many(1, 200), burstOf(2, 1500, then, 4000)), held: all, hole: store.HoleOverflow, open: true},
 		{name: "post-filtering", be: simnet.Behaviour{Cap: 100, Order: simnet.NewestLatest, Restricted: private, PostFilter: true}, events: lot(many(1, 500), wraps), hole: store.HoleAuth, open: true},
 		{name: "post-filtering, count", be: simnet.Behaviour{Cap: 100, Order: simnet.NewestLatest, Restricted: private, PostFilter: true, Count: simnet.CountExact}, events: lot(many(1, 500), wraps), hole: store.HoleAuth, open: true},
