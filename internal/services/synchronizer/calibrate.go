@@ -24,37 +24,32 @@ func (v *visit) hidesEvents() {
 // relay has just shown: it must come when it is asked for by id and until its
 // own second.
 func (v *visit) calibrateUntil(ctx context.Context, ref nostr.Ref) error {
-	has := func(until int64) (bool, error) {
-		f := v.filter
-		f.IDs = []nostr.ID{ref.ID}
+	f := v.filter
+	f.IDs = []nostr.ID{ref.ID}
+	misses := 0
+	// That it does not come may be an accident, so it must be missed twice, and
+	// be seen in between.
+	for _, until := range []int64{ref.CreatedAt, ref.CreatedAt + 1, ref.CreatedAt} {
 		win := store.Interval{Lo: 0, Hi: until}
 		p, err := v.ask(ctx, question{filter: f, win: win, limit: 1})
 		if err != nil {
-			return false, err
+			return err
 		}
 		if err := v.save(ctx, p, nil); err != nil {
-			return false, err
+			return err
 		}
-		for _, r := range p.refs {
-			if r.ID == ref.ID {
-				return true, nil
-			}
+		comes := p.repeats(f.IDs)
+		switch {
+		case until == ref.CreatedAt && comes:
+			v.bounded, v.learned = true, true
+			return nil
+		case until == ref.CreatedAt && p.clean():
+			misses++
+		case until > ref.CreatedAt && !comes:
+			return nil
 		}
-		return false, nil
 	}
-	inclusive, err := has(ref.CreatedAt)
-	if err != nil {
-		return err
-	}
-	if inclusive {
-		v.bounded, v.learned = true, true
-		return nil
-	}
-	later, err := has(ref.CreatedAt + 1)
-	if err != nil {
-		return err
-	}
-	if later {
+	if misses == 2 {
 		v.cal.ExclusiveUntil, v.bounded, v.learned = true, true, true
 	}
 	return nil
