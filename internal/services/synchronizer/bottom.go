@@ -38,7 +38,7 @@ func (w *walk) bottom(ctx context.Context, p *page, lone *step, edge int64, d di
 	}
 	switch {
 	case exact && n == held:
-		v.prove(w.claim(stretch, p, store.LevelCounted, "count"))
+		v.prove(w.claimBoth(p, lone, store.LevelCounted, "count"))
 		return past, v.save(ctx, p, nil)
 	case exact && n > held && v.bounded:
 		// More is there than is shown.
@@ -77,6 +77,10 @@ func (w *walk) bottom(ctx context.Context, p *page, lone *step, edge int64, d di
 		}
 		if len(q.refs) > 0 && q.lo < p.win.Hi {
 			w.plain = false
+			if w.accidents++; w.accidents > maxAccidents {
+				v.unproved++
+				return past, v.save(ctx, p, nil)
+			}
 			return edge, nil // the empty page was an accident
 		}
 	}
@@ -102,7 +106,7 @@ func (w *walk) bottom(ctx context.Context, p *page, lone *step, edge int64, d di
 		}
 		if q.murky() {
 			v.unproved++
-			return past, nil
+			return past, v.save(ctx, p, nil)
 		}
 		again, err := w.reask(ctx, p)
 		if err != nil || again {
@@ -129,8 +133,8 @@ func (w *walk) bottom(ctx context.Context, p *page, lone *step, edge int64, d di
 		v.unproved++
 		return past, v.save(ctx, p, nil)
 	}
-	if c := w.claim(stretch, p, store.LevelWalked, "bottom-probed"); c != nil {
-		c.after = after
+	if c := w.claimBoth(p, lone, store.LevelWalked, "bottom-probed"); c != nil {
+		c.after = append(c.after, after...)
 		v.await(c)
 	}
 	return past, v.save(ctx, p, nil)

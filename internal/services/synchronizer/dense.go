@@ -43,6 +43,7 @@ type dense struct {
 	asked   int                 // kinds from 0 to maxKind that were answered
 	left    bool                // some kinds were not answered
 	first   *page
+	holes   []store.Hole // what came and could not be read
 }
 
 // dense gets a second that does not fit into a page: by kinds, since every
@@ -69,6 +70,9 @@ func (w *walk) dense(ctx context.Context, second store.Interval, p *page) error 
 	// The page is asked again, to see the kinds, authors and tags of its events.
 	if _, err := d.ask(ctx, w.filter); err != nil {
 		return err
+	}
+	if int64(len(d.ids)) > total {
+		exact = false // whatever it counts, it is not what it shows
 	}
 	if !done() {
 		if err := d.byKind(ctx, done); err != nil {
@@ -101,6 +105,7 @@ func (d *dense) ask(ctx context.Context, f nostr.Filter) (*page, error) {
 			return nil, nil
 		}
 	}
+	d.holes = append(d.holes, d.w.holes(p, d.second)...)
 	for _, r := range p.refs {
 		// Wrong events stand in the relay's count as well.
 		if _, seen := d.ids[r.ID]; !seen && inside(d.second, r.CreatedAt) {
@@ -356,7 +361,7 @@ func (d *dense) conclude(ctx context.Context, total int64, exact bool) error {
 	v, w := d.w.v, d.w
 	if c := w.claim(d.second, d.first, store.LevelCounted, "count"); exact && int64(len(d.ids)) == total {
 		if c != nil {
-			c.N, c.after = total, nil
+			c.N, c.after, c.holes = total, nil, append(c.holes, d.holes...)
 		}
 		v.await(c)
 		return v.save(ctx, nil, nil)
@@ -365,7 +370,7 @@ func (d *dense) conclude(ctx context.Context, total int64, exact bool) error {
 		// The filter names its kinds, and each of them fitted.
 		c := w.claim(d.second, d.first, store.LevelWalked, "kinds")
 		if c != nil {
-			c.N, c.after = int64(len(d.ids)), nil
+			c.N, c.after, c.holes = int64(len(d.ids)), nil, append(c.holes, d.holes...)
 		}
 		v.await(c)
 		return v.save(ctx, nil, nil)

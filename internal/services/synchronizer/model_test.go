@@ -70,6 +70,9 @@ type model struct {
 	refusePriv bool
 	openBroad  bool
 	exclusive  bool
+	exSince    bool // since is exclusive, as in eventstore's slicestore
+	openLimit  int  // a lower limit for filters that name nothing
+	huge       bool // some events are larger than a client reads
 	noSince    bool
 	noUntil    bool
 	noLimit    bool
@@ -77,6 +80,8 @@ type model struct {
 	hints      bool
 	counts     bool
 	faults     float64 // how often something goes wrong
+	// twist, if there is one, changes an answer.
+	twist func(f nostr.Filter, out *session.Page, page []fact) []fact
 }
 
 var private = []nostr.Kind{4, 1059}
@@ -95,6 +100,10 @@ func (m *model) matching(f nostr.Filter) []fact {
 	if m.exclusive && f.Until != nil {
 		u := *f.Until - 1
 		f.Until = &u
+	}
+	if m.exSince && f.Since != nil {
+		u := *f.Since + 1
+		f.Since = &u
 	}
 	var out []fact
 	for i := range m.facts {
@@ -135,6 +144,9 @@ func (m *model) page(f nostr.Filter) (page []fact, all bool) {
 	}
 	if m.limit > 0 {
 		n = min(n, m.limit)
+	}
+	if m.openLimit > 0 && len(f.IDs)+len(f.Kinds)+len(f.Authors)+len(f.Tags) == 0 {
+		n = min(n, m.openLimit)
 	}
 	page = page[:n]
 	if m.order == store.OrderUnsorted && !m.byID {
@@ -204,7 +216,14 @@ func (m *model) Req(ctx context.Context, f nostr.Filter, visit func([]byte) erro
 			page = nil
 		}
 	}
+	if m.twist != nil {
+		page = m.twist(f, &out, page)
+	}
 	for _, f := range page {
+		if m.huge && f.event.ID[0] < 8 && f.event.CreatedAt < time.Now().Unix() {
+			out.Oversize++
+			continue
+		}
 		out.Events++
 		out.Bytes += int64(len(f.raw))
 		if err := visit(f.raw); err != nil {
@@ -243,6 +262,8 @@ func draw(t *rapid.T) *model {
 		refusePriv: flag("refuse private", 20),
 		openBroad:  flag("broad", 5),
 		exclusive:  flag("exclusive", 15),
+		exSince:    flag("exclusive since", 15),
+		huge:       flag("huge", 10),
 		noSince:    flag("ignores since", 10),
 		noUntil:    flag("ignores until", 5),
 		noLimit:    flag("ignores limit", 10),
@@ -253,6 +274,9 @@ func draw(t *rapid.T) *model {
 	}
 	// What no client could notice is no fault of the walk's.
 	m.refusePriv = m.refusePriv || m.postFilter && !m.counts
+	if flag("open limit", 10) {
+		m.openLimit = rapid.SampledFrom([]int{8, 15}).Draw(t, "cap of the open filter")
+	}
 	m.byID = m.order == store.OrderUnsorted && flag("by id", 50)
 	share := rapid.SampledFrom([]float64{0, 0.01, 0.1, 0.5, 1}).Draw(t, "share")
 	for _, f := range pool() {

@@ -52,6 +52,7 @@ type page struct {
 	oversize int // frames that were too large to read
 	above    int // events newer than what was asked for
 	below    int // events older than what was asked for
+	aside    int // events of the second that was added below the window
 	stray    int // events within the window that do not match the filter
 
 	refused      int // frames with a wrong id or signature
@@ -78,10 +79,18 @@ func (p *page) clean() bool { return p.end.EOSE() && p.notices == 0 && !p.flood 
 // full reports whether the page may have been cut off: it is nearly as large as
 // the largest page that this relay has given, as far as we asked for so much.
 // Nearly, because a page may once have held an event more than the limit.
-func (p *page) full() bool { return 10*p.frames() >= 9*min(p.limit, p.largest) }
+func (p *page) full() bool { return !p.passed() && p.fills(p.largest) }
 
-// short reports whether the relay has given more in a page before.
-func (p *page) short() bool { return p.frames() < min(p.limit, p.largest) }
+// fills reports whether the page is nearly as large as pages are.
+func (p *page) fills(largest int) bool { return 10*(p.frames()+p.aside) >= 9*min(p.limit, largest) }
+
+// passed reports that the page goes on below its window, so that it lacks
+// nothing of it.
+func (p *page) passed() bool { return p.aside > 0 && p.order == store.OrderNewest }
+
+// crowded reports that events of the second below the window may have taken the
+// place of others.
+func (p *page) crowded() bool { return p.aside > 0 && !p.passed() && p.fills(p.largest) }
 
 // murky reports that something came, and nothing that could be read: events
 // whose time is not known, or noise.
@@ -170,6 +179,7 @@ type question struct {
 	filter  nostr.Filter // without bounds and limit
 	win     store.Interval
 	limit   int                // 0: what the relay accepts
+	exact   bool               // without the second below the window
 	observe func(*nostr.Event) // sees each valid event, under a lock
 }
 
@@ -178,8 +188,7 @@ type question struct {
 func (v *visit) bounds(f nostr.Filter, win store.Interval) (nostr.Filter, int64) {
 	top := win.Hi
 	if win.Lo >= 1 && !v.noSince {
-		lo := win.Lo
-		f.Since = &lo
+		f.Since = &win.Lo
 	}
 	if win.Hi < maxTime {
 		if v.cal.ExclusiveUntil {
@@ -203,7 +212,12 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 	if limit == 0 {
 		limit = v.limit
 	}
-	wire, top := v.bounds(q.filter, q.win)
+	asked := q.win
+	if !q.exact && asked.Lo > 0 {
+		asked.Lo-- // since is exclusive at some relays
+	}
+	wire, top := v.bounds(q.filter, asked)
+	asked.Hi = top
 	p := &page{win: q.win, limit: limit, largest: v.cal.LargestPage, kinds: map[nostr.Kind]int{}}
 	match := wire
 	wire.Limit = &limit
@@ -235,7 +249,7 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 		}
 		arena, ends = arena[:0], ends[:0]
 		p.rest = sorted
-		v.account(p, top)
+		v.account(p, asked)
 		return nil
 	}
 	count, size := 0, 0
@@ -270,7 +284,9 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 	p.notices, p.oversize = answer.Notices, answer.Oversize
 	p.unread += answer.Malformed
 	p.order = p.sorted()
-	v.settle()
+	if p.end.EOSE() || p.end.Kind == session.Closed || p.end.Lost() {
+		v.settle()
+	}
 	v.report.EventsReceived += int64(count)
 	v.tell(q.win)
 	switch {
@@ -280,8 +296,16 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 			v.cal.Limit, v.learned = limit, true
 		}
 		// What could not be read may have been sent besides the page.
-		if len(p.refs) > v.cal.LargestPage {
-			v.cal.LargestPage, v.learned = len(p.refs), true
+		if n := len(p.refs) + p.aside; n > v.cal.LargestPage {
+			v.cal.LargestPage, v.learned = n, true
+		}
+		if p.crowded() {
+			// The relay includes the second of since, or these would not be here.
+			if err := v.save(ctx, p, nil); err != nil {
+				return nil, err
+			}
+			q.exact = true
+			return v.ask(ctx, q)
 		}
 	case p.end.Lost():
 		if err := v.save(ctx, p, nil); err != nil {
@@ -295,7 +319,7 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 }
 
 // account takes the findings of a slice into the page.
-func (v *visit) account(p *page, top int64) {
+func (v *visit) account(p *page, asked store.Interval) {
 	before := p.above + p.below + p.stray
 	for _, f := range p.rest.Findings {
 		if f.Verdict != archive.Unread && f.Verdict != archive.Duplicate {
@@ -305,11 +329,14 @@ func (v *visit) account(p *page, top int64) {
 		case f.Verdict == archive.Unread:
 			p.unread++
 			continue
-		case f.CreatedAt > top:
+		case f.CreatedAt > asked.Hi:
 			p.above++
 			continue
-		case f.CreatedAt < p.win.Lo && !v.noSince:
+		case f.CreatedAt < asked.Lo && !v.noSince:
 			p.below++
+			continue
+		case f.CreatedAt < p.win.Lo && !v.noSince:
+			p.aside++
 			continue
 		case f.CreatedAt > p.win.Hi:
 			continue // the second that was added for an exclusive until
@@ -418,8 +445,8 @@ func (v *visit) prove(c *claim) {
 	v.proved = append(v.proved, c)
 }
 
-// await takes a claim that is proved when the next answer ends and nothing has
-// come late.
+// await takes a claim that is proved when the next answer ends, or the
+// connection does, and nothing has come late.
 func (v *visit) await(c *claim) {
 	if c != nil {
 		v.waiting = append(v.waiting, c)
@@ -443,7 +470,6 @@ func (v *visit) save(ctx context.Context, p *page, holes []store.Hole) error {
 		p.rest = archive.Sorted{}
 	}
 	for _, c := range v.proved {
-		v.pass.add(c.Filter, c.Interval)
 		// A batch heals the holes of one filter.
 		if len(batch.Claims) > 0 && batch.Filter != c.Filter {
 			if err := v.saveBatch(ctx, batch); err != nil {
@@ -467,6 +493,9 @@ func (v *visit) saveBatch(ctx context.Context, b store.Batch) error {
 	saved, err := v.store.SaveBatch(ctx, b)
 	if err != nil {
 		return v.local(ctx, fmt.Errorf("save batch: %w", err))
+	}
+	for _, c := range b.Claims {
+		v.pass.add(c.Filter, c.Interval)
 	}
 	v.report.New += int64(saved.New)
 	v.report.Known += int64(len(b.Known) + saved.Known)
@@ -499,7 +528,9 @@ func (v *visit) count(ctx context.Context, f nostr.Filter, win store.Interval) (
 	if err != nil {
 		return 0, false, v.local(ctx, err)
 	}
-	v.settle()
+	if end.Kind == session.Counted || end.Kind == session.Closed || end.Lost() {
+		v.settle()
+	}
 	switch {
 	case end.Lost():
 		return 0, false, v.reconnect(ctx, end.Cause())

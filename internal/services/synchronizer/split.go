@@ -27,6 +27,10 @@ func (w *walk) split(ctx context.Context, gap store.Interval) error {
 		if err := w.v.calibrateUntil(ctx, p.refs[0]); err != nil {
 			return err
 		}
+		if !w.v.bounded {
+			w.v.unproved++
+			return nil
+		}
 		if w.v.cal.ExclusiveUntil {
 			return w.split(ctx, gap)
 		}
@@ -63,6 +67,7 @@ func (w *walk) whole(ctx context.Context, win store.Interval) (*page, error) {
 			w.murky++
 		default:
 			w.faults, w.strays, w.murky, w.served = 0, 0, 0, true
+			w.largest = max(w.largest, len(p.refs)+p.aside)
 			return p, nil
 		}
 	}
@@ -74,7 +79,7 @@ func (w *walk) whole(ctx context.Context, win store.Interval) (*page, error) {
 func (w *walk) halve(ctx context.Context, p *page) error {
 	v, win := w.v, p.win
 	if win.Lo == win.Hi || win.Hi <= 1 {
-		if p.full() && !v.tiny(p) || p.flood {
+		if (p.full() || w.fills(p)) && !v.tiny(p) || p.flood {
 			return w.dense(ctx, win, p)
 		}
 		return w.finished(ctx, p)
@@ -89,10 +94,10 @@ func (w *walk) halve(ctx context.Context, p *page) error {
 	if err != nil {
 		return err
 	}
-	if newer != nil && older != nil && p.clean() && !p.full() && sameIDs(p, newer, older) {
+	if newer != nil && older != nil && p.clean() && !p.full() && !w.fills(p) && sameIDs(p, newer, older) {
 		return w.finished(ctx, p, newer.from, older.from)
 	}
-	if newer != nil && older != nil && p.clean() && p.short() && w.tests < maxTests && !w.hides() && (newer.adds(win, p.all()) || older.adds(win, p.all())) {
+	if newer != nil && older != nil && p.clean() && w.short(p) && w.tests < maxTests && !w.hides() && (newer.adds(win, p.all()) || older.adds(win, p.all())) {
 		// The whole was no full page, and its halves hold more.
 		w.tests++
 		again, err := w.whole(ctx, win)

@@ -342,7 +342,12 @@ const maxBeyond = 20
 // accept. They are archived; nothing there can be claimed.
 func (v *visit) beyond(ctx context.Context) error {
 	if v.cal.OpenRefused {
-		return nil
+		if len(v.waiting) == 0 {
+			return nil
+		}
+		// Nothing can be asked there, and any answer settles what waits for one.
+		_, err := v.ask(ctx, question{filter: v.filter, win: v.target, limit: 1})
+		return err
 	}
 	w := v.walk(v.filter, v.filterID)
 	w.served = true

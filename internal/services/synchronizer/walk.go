@@ -51,6 +51,8 @@ type walk struct {
 	strays int   // pages in a row with events from outside of their window
 	murky  int   // pages in a row of which nothing could be read
 
+	largest int // the largest page of this filter
+
 	counted int64        // events of the gap, as far as an exact COUNT may confirm them
 	wrong   []store.Hole // inside of the gap
 	plain   bool         // nothing has happened that makes counted unsure
@@ -221,6 +223,9 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 	v := w.v
 	edge := d.start(gap)
 	var prev *step
+	if d == up {
+		v.noSince = false // the oldest events again and again are no way up
+	}
 	for !d.done(gap, edge) {
 		span := w.span
 		if v.noSince {
@@ -267,14 +272,16 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 			continue
 		}
 		w.murky = 0
+		w.largest = max(w.largest, len(p.refs)+p.aside)
 		if p.order != store.OrderUnknown && p.order != d.order() {
 			return w.turnAround(ctx, p, d.rest(gap, edge), d)
 		}
 		if p.order == store.OrderNewest && v.cal.Order == store.OrderUnknown {
 			v.cal.Order, v.learned = store.OrderNewest, true
 		}
-		if d == up && !v.bounded && len(p.refs) > 0 {
-			// A walk upwards would never notice an exclusive until.
+		finish := p.end.Kind == session.EOSEFinish
+		if (d == up || finish) && !v.bounded && len(p.refs) > 0 {
+			// A walk upwards, or of one page, would never notice an exclusive until.
 			if err := v.calibrateUntil(ctx, p.refs[0]); err != nil {
 				return err
 			}
@@ -315,9 +322,9 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 		w.widen()
 
 		switch {
-		case p.end.Kind == session.EOSEFinish:
+		case finish && v.bounded:
 			// The relay says that this was all of the window.
-			v.await(w.claim(cover(win, lone), p, store.LevelAsserted, "finish"))
+			v.await(w.claimBoth(p, lone, store.LevelAsserted, "finish"))
 			if err := v.save(ctx, p, w.holes(p, win)); err != nil {
 				return err
 			}
@@ -361,7 +368,11 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 		if win.Hi <= 1 {
 			second = win
 		}
-		if p.full() && !v.tiny(p) {
+		whole, err := w.fits(ctx, p, second, d)
+		if err != nil {
+			return err
+		}
+		if !whole {
 			if err := v.save(ctx, p, w.holes(p, second)); err != nil {
 				return err
 			}
@@ -387,12 +398,61 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 	return nil
 }
 
+// fits reports whether a page of a single second holds all of it. The largest
+// page of the relay says little where its pages depend on the filter, or have
+// become smaller; then a page that asks for one event more must go on beyond the
+// second.
+func (w *walk) fits(ctx context.Context, p *page, second store.Interval, d direction) (bool, error) {
+	if p.full() {
+		return w.v.tiny(p), nil
+	}
+	if !w.fills(p) || w.hides() {
+		return true, nil
+	}
+	win := store.Interval{Lo: 0, Hi: second.Hi}
+	if d == up {
+		win = store.Interval{Lo: second.Lo, Hi: maxTime}
+	}
+	for range maxSilences {
+		q, err := w.v.ask(ctx, question{filter: w.filter, win: win, limit: p.frames() + 1})
+		if err != nil {
+			return false, err
+		}
+		if err := w.v.save(ctx, q, nil); err != nil {
+			return false, err
+		}
+		if q.clean() && (q.order == store.OrderUnknown || q.order == d.order()) && len(q.refs) > 0 && !inside(second, d.far(q)) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// fills reports whether a page may be as large as pages of this filter are.
+func (w *walk) fills(p *page) bool {
+	return p.frames() >= smallestLimit && !p.passed() && p.fills(w.largest)
+}
+
+// short reports whether the relay has given more in a page of this filter.
+func (w *walk) short(p *page) bool { return p.frames()+p.aside < min(p.limit, w.largest) }
+
 // cover extends a window by the single second before it.
 func cover(win store.Interval, lone *step) store.Interval {
 	if lone != nil {
 		win.Lo, win.Hi = min(win.Lo, lone.edge), max(win.Hi, lone.edge)
 	}
 	return win
+}
+
+// claimBoth claims the window of a page and the single second before it, with
+// what could not be had of either.
+func (w *walk) claimBoth(p *page, lone *step, level store.Level, method string) *claim {
+	c := w.claim(cover(p.win, lone), p, level, method)
+	if c != nil && lone != nil && lone.claim != nil {
+		c.holes = append(c.holes, lone.claim.holes...)
+		c.after = append(c.after, lone.claim.after...)
+	}
+	return c
 }
 
 func unreadable(p *page) store.HoleReason {
@@ -435,7 +495,7 @@ func (w *walk) judge(ctx context.Context, prev *step, p *page, d direction) (nex
 	}
 	w.tears = 0
 	v.prove(prev.claim)
-	if !w.hides() && prev.page.short() && p.adds(prev.page.win, prev.ids) {
+	if !w.hides() && w.short(prev.page) && p.adds(prev.page.win, prev.ids) {
 		// The page was shorter than an earlier one and not the last.
 		if _, err := w.longer(ctx, prev); err != nil {
 			return 0, false, err
@@ -573,7 +633,7 @@ func (w *walk) anchored(ctx context.Context, p *page, d direction) (bool, error)
 		return true, nil
 	case d == up:
 		outer = store.Interval{Lo: p.win.Lo, Hi: p.lo - 1}
-	case p.order == store.OrderUnknown && w.v.cal.Order == store.OrderUnknown && p.full():
+	case p.order == store.OrderUnknown && w.v.cal.Order == store.OrderUnknown:
 		outer = store.Interval{Lo: p.hi + 1, Hi: p.win.Hi}
 	default:
 		return true, nil
