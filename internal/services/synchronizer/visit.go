@@ -357,8 +357,9 @@ func (v *visit) beyond(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		n := p.frames() + p.aside + p.above + p.below
 		switch {
-		case p.frames()+p.above+p.below < max(1, min(p.limit, p.largest)), len(p.refs) == 0 && p.above == 0 && p.order == store.OrderNewest:
+		case n == 0, 10*n < 9*min(p.limit, p.largest), len(p.refs) == 0 && p.above == 0 && p.order == store.OrderNewest:
 			return nil // that was all
 		case v.cal.Order == store.OrderOldest, v.cal.Order == store.OrderUnsorted, p.order == store.OrderOldest, p.order == store.OrderUnsorted,
 			p.above > 0, len(p.refs) == 0, p.lo == win.Hi:
