@@ -612,6 +612,9 @@ func (w *walk) turnAround(ctx context.Context, p *page, rest store.Interval, d d
 	if err := v.save(ctx, p, nil); err != nil {
 		return err
 	}
+	if p.order == store.OrderUnknown && w.hides() {
+		return w.split(ctx, rest) // too little is seen to tell the order
+	}
 	v.learned, w.plain = true, false
 	if d == down && p.order != store.OrderUnsorted {
 		v.cal.Order = store.OrderOldest
@@ -645,7 +648,18 @@ func (w *walk) anchored(ctx context.Context, p *page, d direction) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	return q.empty(), nil
+	if !q.empty() {
+		return false, nil
+	}
+	// What lies there may be hidden.
+	n, exact, err := w.v.count(ctx, w.filter, outer)
+	if err != nil {
+		return false, err
+	}
+	if exact && n > 0 && !w.listed {
+		w.v.hidesEvents()
+	}
+	return !w.hides(), nil
 }
 
 // trouble decides what to do about a page that proves nothing: ask for less,
