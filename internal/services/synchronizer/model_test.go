@@ -361,7 +361,10 @@ func TestModel(t *testing.T) {
 			}
 			m.judge(rt, st, rows[0], false)
 			done = done && err == nil && report.Cause == ""
-			if run > len(deaths)+20 {
+			if run == len(deaths)+20 {
+				m.faults = 0 // chance alone may have ended all visits until now
+			}
+			if run > len(deaths)+40 {
 				rt.Fatalf("does not come to an end: %s after %d requests", report.Cause, report.Requests)
 			}
 		}
