@@ -7,10 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/dial"
@@ -151,27 +148,9 @@ func (s *Service) group(ctx context.Context) ([]Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("due relays: %w", err)
 	}
-	var (
-		mu      sync.Mutex
-		reports []Report
-		work    errgroup.Group
-	)
-	checks, cancel := service.UntilStop(ctx)
-	defer cancel()
-	work.SetLimit(s.cfg.Parallel)
-	for _, w := range due {
-		work.Go(func() error {
-			r := s.Check(checks, w.Relay)
-			if checks.Err() != nil {
-				return nil // stopped by us: says nothing about the relay
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			reports = append(reports, r)
-			return nil
-		})
-	}
-	_ = work.Wait()
+	reports := service.Gather(ctx, s.cfg.Parallel, due, func(ctx context.Context, w store.Work) Report {
+		return s.Check(ctx, w.Relay)
+	})
 	if len(reports) == 0 {
 		return nil, nil
 	}

@@ -9,10 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/dial"
@@ -130,27 +127,7 @@ func (s *Service) group(ctx context.Context) ([]store.Verdict, error) {
 	if err != nil {
 		return nil, fmt.Errorf("due candidates: %w", err)
 	}
-	var (
-		mu       sync.Mutex
-		verdicts []store.Verdict
-		work     errgroup.Group
-	)
-	trials, cancel := service.UntilStop(ctx)
-	defer cancel()
-	work.SetLimit(s.cfg.Parallel)
-	for _, c := range candidates {
-		work.Go(func() error {
-			v := s.verdict(trials, c)
-			if trials.Err() != nil {
-				return nil // stopped by us: says nothing about the candidate
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			verdicts = append(verdicts, v)
-			return nil
-		})
-	}
-	_ = work.Wait()
+	verdicts := service.Gather(ctx, s.cfg.Parallel, candidates, s.verdict)
 	if len(verdicts) == 0 {
 		return nil, nil
 	}
