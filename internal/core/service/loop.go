@@ -53,8 +53,6 @@ func NewLoop(name string, c Cycler, every time.Duration, log *slog.Logger, m *Me
 // Run repeats the cycle, the first time at once. It returns nil when a stop was
 // asked for, or an error with ErrFatal.
 func (l *Loop) Run(ctx context.Context) error {
-	until, cancel := UntilStop(ctx)
-	defer cancel()
 	for !Stopping(ctx) {
 		start := time.Now()
 		err := l.cycler.Cycle(ctx)
@@ -70,7 +68,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			wait = retry.After(failures)
 			l.log.Error("cycle failed", "failures", failures, "retry_in", wait, "error", err)
 		}
-		pause(until, wait)
+		Pause(ctx, wait)
 	}
 	return nil
 }
@@ -95,13 +93,15 @@ func (l *Loop) record(err error, took time.Duration) int {
 	return l.health.Failures
 }
 
-// pause waits, or returns sooner when ctx ends.
-func pause(ctx context.Context, d time.Duration) {
+// Pause waits, or returns sooner when ctx ends or a stop is asked for.
+func Pause(ctx context.Context, d time.Duration) {
+	until, cancel := UntilStop(ctx)
+	defer cancel()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-ctx.Done():
+	case <-until.Done():
 	}
 }
 

@@ -160,7 +160,7 @@ func (s *Service) Cycle(ctx context.Context) error {
 				case others == 0:
 					end()
 				default:
-					pause(over, s.cfg.Interval.Std())
+					service.Pause(over, s.cfg.Interval.Std())
 				}
 			}
 			return nil
@@ -169,18 +169,6 @@ func (s *Service) Cycle(ctx context.Context) error {
 	err := group.Wait()
 	sum.log(ctx, s.log)
 	return err
-}
-
-// pause waits, or returns sooner when a stop is asked for.
-func pause(ctx context.Context, d time.Duration) {
-	until, cancel := service.UntilStop(ctx)
-	defer cancel()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-until.Done():
-	}
 }
 
 // tally sums up visits for the log.
