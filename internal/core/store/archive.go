@@ -15,6 +15,9 @@ type Stored struct {
 	Seq       Seq
 	FirstSeen int64
 	Event     nostr.Event
+	// IndexOnly says that the archive keeps no tags, content and signature of
+	// this event: those of Event are empty, and it cannot be verified.
+	IndexOnly bool
 }
 
 // Seen is an archived event that a relay delivered again.
