@@ -29,11 +29,19 @@ func ServeDebug(ctx context.Context, listener net.Listener) error {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	// No write timeout: a profile takes as long as its reader asked for.
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	// Close, not Shutdown: no profile is worth waiting for at the end.
+	if err := serve(ctx, listener, server); err != nil {
+		return fmt.Errorf("serve profiles: %w", err)
+	}
+	return nil
+}
+
+// serve runs a server until ctx ends and then closes it: neither a profile nor
+// a question after health is worth waiting for.
+func serve(ctx context.Context, listener net.Listener, server *http.Server) error {
 	unwatch := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer unwatch()
-	if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve profiles: %w", err)
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
 	}
 	return nil
 }

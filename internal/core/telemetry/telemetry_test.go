@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -135,5 +136,47 @@ func TestServeDebug(t *testing.T) {
 	}
 	if err := ServeDebug(t.Context(), listener); err == nil {
 		t.Error("a closed listener is served without an error")
+	}
+}
+
+func TestServeHealth(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	var trouble error
+	ready := func(context.Context) error { return trouble }
+	go func() { ended <- ServeHealth(ctx, listener, ready, Handler(NewRegistry())) }()
+	get := func(path string) (int, string) {
+		t.Helper()
+		resp, err := http.Get("http://" + listener.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	if code, body := get("/readyz"); code != http.StatusOK || body != "ready\n" {
+		t.Errorf("ready: %d %q", code, body)
+	}
+	trouble = errors.New("the store is away")
+	if code, body := get("/readyz"); code != http.StatusServiceUnavailable || body != "the store is away\n" {
+		t.Errorf("not ready: %d %q", code, body)
+	}
+	if code, body := get("/healthz"); code != http.StatusOK || body != "ok\n" {
+		t.Errorf("alive: %d %q", code, body)
+	}
+	if code, body := get("/metrics"); code != http.StatusOK || !strings.Contains(body, "bigbrotr_build_info") {
+		t.Errorf("metrics: %d %.100q", code, body)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("stopped with %v", err)
 	}
 }
