@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -17,14 +18,19 @@ const (
 	// KeepIndex keeps of most events what filters and statistics need: id,
 	// author, time, kind, hashes of the indexed tags, the hash of the d tag and
 	// the time of expiry. Their tags, content and signature are not stored.
+	// Questions have the answers that a full archive gives, but that such an
+	// event fits a condition on a tag when the hash of its value does (64
+	// bits), and no condition on a tag whose name is not a single letter.
 	KeepIndex KeepMode = "index"
 )
 
 // Keep is the policy of an archive. It is written into the database by its
-// first Migrate and stays with it.
+// first Migrate, and the mode stays with it. The zero Keep takes what the
+// database has, and is full for a new one.
 type Keep struct {
 	Mode KeepMode
-	// FullKinds are kept whole in an index too.
+	// FullKinds are kept whole in an index too. Opening an index with others
+	// changes what is kept of events from then on.
 	FullKinds []nostr.Kind
 }
 
@@ -44,5 +50,27 @@ func DefaultFullKinds() []nostr.Kind {
 type KeepError struct{ Have, Want KeepMode }
 
 func (e *KeepError) Error() string {
-	return fmt.Sprintf("the database keeps events by the policy %q, not %q", e.Have, e.Want)
+	text := fmt.Sprintf("the database keeps events by the policy %q, not %q", e.Have, e.Want)
+	if e.Have == KeepIndex {
+		return text + ": what an index has dropped cannot come back, so a full archive begins as a new database that is synchronized again"
+	}
+	return text + ": it becomes an index only by the step that drops tags, content and signatures for good"
+}
+
+// Keeper tells how an archive keeps events.
+type Keeper interface {
+	// Keep returns the policy that the database holds.
+	Keep(ctx context.Context) (Keep, error)
+}
+
+// Thinner makes an index of an archive that has events it is not to keep whole.
+type Thinner interface {
+	// Thin makes keep, whose mode is KeepIndex, the policy of the database, so
+	// that new events are kept by it at once, then drops what it does not keep
+	// of the events that are there, and gives the space back. The work is done
+	// in bounded transactions beside ingest; one that was cut short goes on
+	// where it was when Thin is called again. progress is called with how many
+	// events were looked at, of how many. For any other mode the error is a
+	// *KeepError: nothing brings back what was dropped.
+	Thin(ctx context.Context, keep Keep, progress func(done, all int64)) error
 }

@@ -59,6 +59,7 @@ type Schema interface {
 // storetest proves. Services ask for the roles they use, never for this.
 type Store interface {
 	Schema
+	Keeper
 	Relays
 	Candidates
 	Schedule

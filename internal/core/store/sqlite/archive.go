@@ -27,6 +27,7 @@ const (
 type archiveState struct {
 	nextSeq int64  // the number of the next event
 	terms   []term // what term_new holds and no merge has taken over
+	keep    store.Keep
 }
 
 // archiveSets is what the writer knows besides, and may know too much of.
@@ -46,6 +47,10 @@ const (
 
 // load reads the state from a database that has its schema.
 func (w *writer) load(ctx context.Context) error {
+	var err error
+	if w.keep, err = w.c.keep(ctx); err != nil {
+		return err
+	}
 	if _, err := w.c.one(ctx, func(r row) { w.nextSeq = r.int(0) + 1 }, sqlLastSeq); err != nil {
 		return err
 	}
@@ -187,7 +192,7 @@ func (s *saving) save(ctx context.Context) error {
 }
 
 const (
-	sqlAddEvent = `INSERT INTO event (` + eventColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`
+	sqlAddEvent = `INSERT INTO event (` + eventColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`
 	sqlSeqOf    = `SELECT seq FROM event WHERE id = ?`
 )
 
@@ -225,7 +230,7 @@ func (s *saving) events(ctx context.Context) error {
 		s.fresh = append(s.fresh, s.w.nextSeq)
 		s.w.terms = appendTerms(s.w.terms, s.w.nextSeq, e)
 		if e.Kind == kindDeletion {
-			if err := s.deletions(e); err != nil {
+			if err := s.w.addDeletions(s.w.nextSeq, e); err != nil {
 				return err
 			}
 		}
@@ -237,6 +242,9 @@ func (s *saving) events(ctx context.Context) error {
 
 // addEvent returns 0 when the event is there already.
 func (s *saving) addEvent(e *nostr.Event) (n int64, err error) {
+	if !s.w.keep.Full(e.Kind) {
+		return s.addIndexOnly(e)
+	}
 	var tags, content string
 	var raw []byte
 	if tags, content, raw, s.buf, err = columns(e, s.buf); err != nil {
@@ -246,7 +254,19 @@ func (s *saving) addEvent(e *nostr.Event) (n int64, err error) {
 	if raw != nil {
 		rawColumn = raw
 	}
-	return s.c.exec(sqlAddEvent, s.w.nextSeq, e.ID[:], e.PubKey[:], e.CreatedAt, int64(e.Kind), s.batch.SeenAt, e.Sig[:], tags, content, rawColumn)
+	return s.c.exec(sqlAddEvent, s.w.nextSeq, e.ID[:], e.PubKey[:], e.CreatedAt, int64(e.Kind), s.batch.SeenAt, e.Sig[:], tags, content, rawColumn, nil, nil, nil)
+}
+
+// addIndexOnly is addEvent for a kind that is not kept whole. It refuses what a
+// full archive cannot hold: both have the same events.
+func (s *saving) addIndexOnly(e *nostr.Event) (n int64, err error) {
+	if !exact(e) {
+		if _, err := whole(e); err != nil {
+			return 0, err
+		}
+	}
+	tagh, d, expires := indexColumns(e)
+	return s.c.exec(sqlAddEvent, s.w.nextSeq, e.ID[:], e.PubKey[:], e.CreatedAt, int64(e.Kind), s.batch.SeenAt, []byte{}, "", "", nil, tagh, d, expires)
 }
 
 // reasonUnstorable says of a rejected row that the backend cannot hold it.
@@ -275,24 +295,50 @@ func (s *saving) refuses(e *nostr.Event) (bool, error) {
 
 const sqlAddDeletion = `INSERT INTO deletion (h, author, created_at, seq) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`
 
-// deletions notes what a kind 5 event asks to forget.
-func (s *saving) deletions(e *nostr.Event) error {
+// addDeletions notes what a kind 5 event asks to forget.
+func (w *writer) addDeletions(seq int64, e *nostr.Event) error {
 	for _, h := range deletionHashes(e) {
-		if _, err := s.c.exec(sqlAddDeletion, h, int64(prefix(e.PubKey[:])), e.CreatedAt, s.w.nextSeq); err != nil {
+		if _, err := w.c.exec(sqlAddDeletion, h, int64(prefix(e.PubKey[:])), e.CreatedAt, seq); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// deletionHashes returns the hashes by which a request is found: those of its
+// tags and, since the address of an event that is not kept whole is known by
+// parts, those of the author's own addresses.
 func deletionHashes(e *nostr.Event) []int64 {
 	var hashes []int64
 	for _, t := range e.Tags {
-		if len(t) > 1 && (t[0] == "e" || t[0] == "a") {
-			hashes = append(hashes, store.TagHash(t[0], t[1]))
+		if len(t) < 2 || t[0] != "e" && t[0] != "a" {
+			continue
+		}
+		hashes = append(hashes, store.TagHash(t[0], t[1]))
+		if t[0] == "e" {
+			continue
+		}
+		number, rest, _ := strings.Cut(t[1], ":")
+		kind, err := strconv.ParseInt(number, 10, 64)
+		d, own := strings.CutPrefix(rest, e.PubKey.String()+":")
+		if err == nil && own && t[1] == address(nostr.Kind(kind), e.PubKey, d) {
+			hashes = append(hashes, addressHash(nostr.Kind(kind), store.TagHash("d", d)))
 		}
 	}
 	return hashes
+}
+
+// address is how a tags write where versions of an event are (NIP-01).
+func address(kind nostr.Kind, author nostr.PubKey, d string) string {
+	return strconv.FormatInt(int64(kind), 10) + ":" + author.String() + ":" + d
+}
+
+// addressHash is the address of an event by its kind and the hash of its d tag.
+// Whose it is, the column author says. Its name is longer than a letter, so no
+// tag has it.
+func addressHash(kind nostr.Kind, d int64) int64 {
+	b := binary.BigEndian.AppendUint64(nil, uint64(kind))
+	return store.TagHash("address", string(binary.BigEndian.AppendUint64(b, uint64(d))))
 }
 
 var sqlAddTerms = `INSERT INTO term_new (h, created_at, seq, kind) VALUES ` + placeholders("(?, ?, ?, ?)") + ` ON CONFLICT DO NOTHING`
@@ -479,6 +525,7 @@ func (db *DB) ScanEvents(ctx context.Context, after store.Cursor, filter nostr.F
 			return
 		}
 		since, until := bounds(&filter)
+		wanted := matcher{filter: filter}
 		for at < last && left != 0 {
 			if err := ctx.Err(); err != nil {
 				fail(err)
@@ -494,11 +541,11 @@ func (db *DB) ScanEvents(ctx context.Context, after store.Cursor, filter nostr.F
 				if left == 0 {
 					return
 				}
-				if !filter.Matches(&s.Event) {
+				if !wanted.matches(&s) {
 					continue
 				}
 				left--
-				if !yield(store.Scanned{Stored: s, Cursor: seqCursor(int64(s.Seq))}, nil) {
+				if !yield(store.Scanned{Stored: s.Stored, Cursor: seqCursor(int64(s.Seq))}, nil) {
 					return
 				}
 			}
@@ -513,18 +560,18 @@ const (
 	scanBytes = 4 << 20
 )
 
-func (db *DB) scanPage(ctx context.Context, after, last, since, until int64, kinds string) (page []store.Stored, next int64, err error) {
+func (db *DB) scanPage(ctx context.Context, after, last, since, until int64, kinds string) (page []archived, next int64, err error) {
 	size := 0
 	next = last
 	err = db.read(ctx, func(c *conn) error {
 		var bad error
 		err := c.query(ctx, func(r row) bool {
-			var s store.Stored
+			var s archived
 			if s, bad = scanEvent(r); bad != nil {
 				return false
 			}
 			page = append(page, s)
-			size += len(r.text(7)) + len(r.text(8)) + len(r.blob(9))
+			size += len(r.text(7)) + len(r.text(8)) + len(r.blob(9)) + len(r.blob(10))
 			if len(page) == scanRows || size > scanBytes {
 				next = int64(s.Seq)
 				return false

@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -60,17 +63,33 @@ func substitute(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
+// exact tells whether text columns hold an event unchanged.
+func exact(e *nostr.Event) bool {
+	for _, t := range e.Tags {
+		for _, s := range t {
+			if !holdable(s) {
+				return false
+			}
+		}
+	}
+	return holdable(e.Content)
+}
+
+// whole returns an event as JSON, or errRow when its text is of a kind that no
+// JSON holds.
+func whole(e *nostr.Event) ([]byte, error) {
+	raw := e.AppendJSON(nil)
+	if _, err := nostr.ParseEvent(raw); err != nil {
+		return nil, errRow
+	}
+	return raw, nil
+}
+
 // columns returns what is stored of an event's text: tags as JSON, content and,
 // when those cannot be exact, the whole event as JSON. It is errRow for text
 // that no JSON holds.
 func columns(e *nostr.Event, buf []byte) (tags, content string, raw, _ []byte, err error) {
-	exact := holdable(e.Content)
-	for _, t := range e.Tags {
-		for _, s := range t {
-			exact = exact && holdable(s)
-		}
-	}
-	if exact {
+	if exact(e) {
 		buf = appendTags(buf[:0], e.Tags)
 		return string(buf), e.Content, nil, buf, nil
 	}
@@ -82,20 +101,85 @@ func columns(e *nostr.Event, buf []byte) (tags, content string, raw, _ []byte, e
 		}
 	}
 	buf = appendTags(buf[:0], shown)
-	raw = e.AppendJSON(nil)
-	if _, err := nostr.ParseEvent(raw); err != nil {
-		return "", "", nil, buf, errRow
+	raw, err = whole(e)
+	return string(buf), substitute(e.Content), raw, buf, err
+}
+
+// archived is a stored event with what is kept of its tags when they are not.
+type archived struct {
+	store.Stored
+	tagh     []byte
+	d        int64
+	expires  int64
+	expiring bool
+}
+
+// indexColumns returns what is stored of an event's tags when they are not: the
+// hashes of those that are indexed, that of the d tag of an addressable one, and
+// when it expires.
+func indexColumns(e *nostr.Event) (tagh []byte, d, expires any) {
+	var hashes []int64
+	for _, t := range e.Tags {
+		if store.Indexed(t) {
+			hashes = append(hashes, store.TagHash(t[0], t[1]))
+		}
 	}
-	return string(buf), substitute(e.Content), raw, buf, nil
+	if e.Kind == kindDeletion {
+		hashes = append(hashes, deletionHashes(e)...)
+	}
+	slices.Sort(hashes)
+	tagh = make([]byte, 0, 8*len(hashes))
+	for _, h := range slices.Compact(hashes) {
+		tagh = binary.BigEndian.AppendUint64(tagh, uint64(h))
+	}
+	if e.Kind.IsAddressable() {
+		d = store.TagHash("d", dTag(e))
+	}
+	if at, ok := expiry(e); ok {
+		expires = at
+	}
+	return tagh, d, expires
+}
+
+// hashes is what indexColumns returned of the tags.
+func (a *archived) hashes() iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		for b := a.tagh; len(b) >= 8; b = b[8:] {
+			if !yield(int64(binary.BigEndian.Uint64(b))) {
+				return
+			}
+		}
+	}
+}
+
+// dTag is the value of the d tag, empty when there is none.
+func dTag(e *nostr.Event) string {
+	for _, t := range e.Tags {
+		if len(t) > 1 && t[0] == "d" {
+			return t[1]
+		}
+	}
+	return ""
+}
+
+// expiry returns when an event expires (NIP-40).
+func expiry(e *nostr.Event) (at int64, ok bool) {
+	for _, t := range e.Tags {
+		if len(t) > 1 && t[0] == "expiration" {
+			at, err := strconv.ParseInt(t[1], 10, 64)
+			return at, err == nil
+		}
+	}
+	return 0, false
 }
 
 // eventColumns is what scanEvent reads, in order.
-const eventColumns = `seq, id, pubkey, created_at, kind, first_seen, sig, tags, content, raw`
+const eventColumns = `seq, id, pubkey, created_at, kind, first_seen, sig, tags, content, raw, tagh, d, expires`
 
 var errEventRow = errors.New("damaged event row")
 
-func scanEvent(r row) (store.Stored, error) {
-	s := store.Stored{Seq: store.Seq(r.int(0)), FirstSeen: r.int(5)}
+func scanEvent(r row) (archived, error) {
+	s := archived{Stored: store.Stored{Seq: store.Seq(r.int(0)), FirstSeen: r.int(5)}}
 	e := &s.Event
 	if raw := r.blob(9); raw != nil {
 		var err error
@@ -105,11 +189,16 @@ func scanEvent(r row) (store.Stored, error) {
 		return s, nil
 	}
 	id, pubkey, sig := r.blob(1), r.blob(2), r.blob(6)
-	if len(id) != len(e.ID) || len(pubkey) != len(e.PubKey) || len(sig) != len(e.Sig) {
+	if len(id) != len(e.ID) || len(pubkey) != len(e.PubKey) || len(sig) != len(e.Sig) && len(sig) != 0 {
 		return s, fmt.Errorf("event %d: %w", s.Seq, errEventRow)
 	}
-	e.ID, e.PubKey, e.Sig = nostr.ID(id), nostr.PubKey(pubkey), nostr.Sig(sig)
-	e.CreatedAt, e.Kind, e.Content = r.int(3), nostr.Kind(r.int(4)), r.text(8)
+	e.ID, e.PubKey, e.CreatedAt, e.Kind = nostr.ID(id), nostr.PubKey(pubkey), r.int(3), nostr.Kind(r.int(4))
+	if len(sig) == 0 {
+		s.IndexOnly = true
+		s.tagh, s.d, s.expires, s.expiring = r.blob(10), r.int(11), r.int(12), r[12] != nil
+		return s, nil
+	}
+	e.Sig, e.Content = nostr.Sig(sig), r.text(8)
 	var ok bool
 	if e.Tags, ok = parseTags(r.text(7)); !ok {
 		return s, fmt.Errorf("event %d: %w", s.Seq, errEventRow)

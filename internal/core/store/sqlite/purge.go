@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/store"
@@ -79,7 +80,7 @@ func (db *DB) purge(ctx context.Context) error {
 
 const (
 	sqlPurgeable = `
-		SELECT e.seq, e.id, e.pubkey, e.created_at, e.kind, e.first_seen, e.sig, e.tags, e.content, e.raw
+		SELECT e.seq, e.id, e.pubkey, e.created_at, e.kind, e.first_seen, e.sig, e.tags, e.content, e.raw, e.tagh, e.d, e.expires
 		FROM term t JOIN event e ON e.seq = t.seq
 		WHERE t.h = ? AND t.created_at <= ? AND t.kind <> 62 AND e.pubkey = ? LIMIT ?`
 	sqlPurged          = `UPDATE tombstone SET purged = 1 WHERE target = ? AND until = ?`
@@ -96,10 +97,10 @@ func (w *writer) purgeSome(target []byte, until int64) (more bool, err error) {
 	if len(target) != len(nostr.PubKey{}) {
 		return false, store.ErrCorrupt
 	}
-	var events []store.Stored
+	var events []archived
 	var bad error
 	if err := w.c.each(func(r row) bool {
-		var s store.Stored
+		var s archived
 		s, bad = scanEvent(r)
 		events = append(events, s)
 		return bad == nil
@@ -135,7 +136,7 @@ func (w *writer) purgeSome(target []byte, until int64) (more bool, err error) {
 type pair struct{ relay, seq int64 }
 
 // waiting returns the sightings of events that the sums do not hold yet.
-func (w *writer) waiting(events []store.Stored) (map[pair]bool, error) {
+func (w *writer) waiting(events []archived) (map[pair]bool, error) {
 	wanted := make(map[int64]bool, len(events))
 	for i := range events {
 		wanted[int64(events[i].Seq)] = true
@@ -151,15 +152,19 @@ func (w *writer) waiting(events []store.Stored) (map[pair]bool, error) {
 	}, sqlSightingLog)
 }
 
-func (w *writer) purgeEvent(s *store.Stored, sums *sums, counted int64, waiting map[pair]bool) error {
+func (w *writer) purgeEvent(s *archived, sums *sums, counted int64, waiting map[pair]bool) error {
 	e, seq := &s.Event, int64(s.Seq)
+	hashes := slices.Collect(s.hashes())
 	for _, t := range appendTerms(nil, seq, e) {
-		if _, err := w.c.exec(sqlDeleteTerm, t.h, t.at, t.seq); err != nil {
+		hashes = append(hashes, t.h)
+	}
+	for _, h := range hashes {
+		if _, err := w.c.exec(sqlDeleteTerm, h, e.CreatedAt, seq); err != nil {
 			return err
 		}
 	}
 	if e.Kind == kindDeletion {
-		for _, h := range deletionHashes(e) {
+		for _, h := range append(deletionHashes(e), hashes...) {
 			if _, err := w.c.exec(sqlDeleteDeletion, h, int64(prefix(e.PubKey[:])), e.CreatedAt, seq); err != nil {
 				return err
 			}

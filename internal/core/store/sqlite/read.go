@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -97,7 +96,7 @@ func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, 
 	if err != nil {
 		return nil, "", err
 	}
-	p := page{c: c, q: &q, after: after}
+	p := page{c: c, q: &q, after: after, wanted: matcher{filter: q.Filter}}
 	for !p.full {
 		batch, err := hits.next(ctx, min(max(q.Limit-len(p.events), 16), 256))
 		if err != nil {
@@ -125,6 +124,7 @@ type page struct {
 	c      *conn
 	q      *store.EventQuery
 	after  *position
+	wanted matcher
 	events []store.Stored
 	size   int
 	second []store.Stored // sorted by id
@@ -135,11 +135,11 @@ type page struct {
 // take reads the events of hits, which are of falling time, and keeps what the
 // query asks for.
 func (p *page) take(ctx context.Context, hits []hit) error {
-	rows := make(map[int64]store.Stored, len(hits))
+	rows := make(map[int64]archived, len(hits))
 	if err := inChunks(nil, hits, func(args []any, h hit) []any { return append(args, h.seq) }, func(args []any) error {
 		var bad error
 		err := p.c.query(ctx, func(r row) bool {
-			var s store.Stored
+			var s archived
 			s, bad = scanEvent(r)
 			rows[int64(s.Seq)] = s
 			return bad == nil
@@ -159,15 +159,15 @@ func (p *page) take(ctx context.Context, hits []hit) error {
 				return nil
 			}
 		}
-		wanted, err := p.wants(ctx, &s.Event)
+		wanted, err := p.wants(ctx, &s)
 		if err != nil {
 			return err
 		}
 		if !wanted {
 			continue
 		}
-		at, _ := slices.BinarySearchFunc(p.second, s, func(a, b store.Stored) int { return bytes.Compare(a.Event.ID[:], b.Event.ID[:]) })
-		p.second = slices.Insert(p.second, at, s)
+		at, _ := slices.BinarySearchFunc(p.second, s.Event.ID, func(a store.Stored, id nostr.ID) int { return bytes.Compare(a.Event.ID[:], id[:]) })
+		p.second = slices.Insert(p.second, at, s.Stored)
 		p.trim()
 	}
 	return nil
@@ -205,72 +205,135 @@ func weight(e *nostr.Event) int {
 	return n
 }
 
-func (p *page) wants(ctx context.Context, e *nostr.Event) (bool, error) {
-	if !p.after.after(e) || !p.q.Filter.Matches(e) {
+func (p *page) wants(ctx context.Context, a *archived) (bool, error) {
+	if !p.after.after(&a.Event) || !p.wanted.matches(a) {
 		return false, nil
 	}
 	if !p.q.Public {
 		return true, nil
 	}
-	if store.Private(e.Kind) || expired(e, p.q.Now) {
+	if store.Private(a.Event.Kind) || a.expired(p.q.Now) {
 		return false, nil
 	}
-	deleted, err := p.c.deleted(ctx, e)
+	deleted, err := p.c.deleted(ctx, a)
 	return !deleted, err
 }
 
 // expired tells whether an event's time is over (NIP-40).
-func expired(e *nostr.Event, now int64) bool {
-	for _, t := range e.Tags {
-		if len(t) > 1 && t[0] == "expiration" {
-			at, err := strconv.ParseInt(t[1], 10, 64)
-			return err == nil && at <= now
+func (a *archived) expired(now int64) bool {
+	at, ok := a.expires, a.expiring
+	if !a.IndexOnly {
+		at, ok = expiry(&a.Event)
+	}
+	return ok && at <= now
+}
+
+// matcher tells which events match a filter.
+type matcher struct {
+	filter nostr.Filter
+	// For events whose tags are not kept: the filter without its tags, and the
+	// sorted hashes of the values of each. Made for the first such event.
+	rest   *nostr.Filter
+	hashes [][]int64
+}
+
+func (m *matcher) matches(a *archived) bool {
+	if !a.IndexOnly {
+		return m.filter.Matches(&a.Event)
+	}
+	if m.rest == nil {
+		m.split()
+	}
+	if !m.rest.Matches(&a.Event) {
+		return false
+	}
+	for _, wanted := range m.hashes {
+		found := false
+		for h := range a.hashes() {
+			if _, found = slices.BinarySearch(wanted, h); found {
+				break
+			}
+		}
+		if !found {
+			return false
 		}
 	}
-	return false
+	return true
+}
+
+func (m *matcher) split() {
+	rest := m.filter
+	rest.Tags = nil
+	m.rest = &rest
+	for name, values := range m.filter.Tags {
+		if len(values) == 0 {
+			continue
+		}
+		var hashes []int64
+		if store.Indexed(nostr.Tag{name, ""}) { // of others nothing is known
+			hashes = tagHashes(name, values)
+			slices.Sort(hashes)
+		}
+		m.hashes = append(m.hashes, hashes)
+	}
+}
+
+func tagHashes(name string, values []string) []int64 {
+	hashes := make([]int64, len(values))
+	for i, v := range values {
+		hashes[i] = store.TagHash(name, v)
+	}
+	return hashes
 }
 
 const sqlDeletions = `SELECT seq FROM deletion WHERE h = ? AND author = ? AND created_at >= ? ORDER BY created_at DESC LIMIT 1`
 
 // deleted tells whether its author asked to forget an event (NIP-09). By id
 // that holds for ever, by address for versions up to the request.
-func (c *conn) deleted(ctx context.Context, e *nostr.Event) (bool, error) {
+func (c *conn) deleted(ctx context.Context, a *archived) (bool, error) {
+	e := &a.Event
 	if e.Kind == kindDeletion {
 		return false, nil
 	}
-	found, err := c.asked(ctx, e, "e", e.ID.String(), math.MinInt64)
+	found, err := c.asked(ctx, e, nostr.Tag{"e", e.ID.String()}, math.MinInt64)
 	if found || err != nil || !e.Kind.IsReplaceable() && !e.Kind.IsAddressable() {
 		return found, err
 	}
+	if a.IndexOnly && e.Kind.IsAddressable() {
+		h := addressHash(e.Kind, a.d)
+		return c.askedBy(ctx, e, h, e.CreatedAt, func(request *nostr.Event) bool { return slices.Contains(deletionHashes(request), h) })
+	}
 	d := ""
 	if e.Kind.IsAddressable() {
-		for _, t := range e.Tags {
-			if len(t) > 1 && t[0] == "d" {
-				d = t[1]
-				break
-			}
-		}
+		d = dTag(e)
 	}
-	address := strconv.FormatInt(int64(e.Kind), 10) + ":" + hex.EncodeToString(e.PubKey[:]) + ":" + d
-	return c.asked(ctx, e, "a", address, e.CreatedAt)
+	return c.asked(ctx, e, nostr.Tag{"a", address(e.Kind, e.PubKey, d)}, e.CreatedAt)
 }
 
 // asked looks for a request by the author of e with a tag, not before a time.
-func (c *conn) asked(ctx context.Context, e *nostr.Event, name, value string, since int64) (bool, error) {
+func (c *conn) asked(ctx context.Context, e *nostr.Event, tag nostr.Tag, since int64) (bool, error) {
+	return c.askedBy(ctx, e, store.TagHash(tag[0], tag[1]), since, func(request *nostr.Event) bool {
+		filter := nostr.Filter{Kinds: []nostr.Kind{kindDeletion}, Tags: map[string][]string{tag[0]: {tag[1]}}}
+		return filter.Matches(request)
+	})
+}
+
+// askedBy looks for a request by the author of e with a hash. Hash and half a
+// key are strong enough to find it; whether to believe it, the request is asked
+// unless its tags are not kept.
+func (c *conn) askedBy(ctx context.Context, e *nostr.Event, h, since int64, believe func(*nostr.Event) bool) (bool, error) {
 	var seq int64
-	found, err := c.one(ctx, func(r row) { seq = r.int(0) }, sqlDeletions, store.TagHash(name, value), int64(prefix(e.PubKey[:])), since)
+	found, err := c.one(ctx, func(r row) { seq = r.int(0) }, sqlDeletions, h, int64(prefix(e.PubKey[:])), since)
 	if !found || err != nil {
 		return false, err
 	}
-	var request store.Stored
+	var request archived
 	var bad error
 	found, err = c.one(ctx, func(r row) { request, bad = scanEvent(r) }, sqlEventBySeq, seq)
 	if err = errors.Join(err, bad); err != nil || !found {
 		return false, err
 	}
-	// Hash and half a key are strong enough to find it, not to believe it.
-	filter := nostr.Filter{Authors: []nostr.PubKey{e.PubKey}, Kinds: []nostr.Kind{kindDeletion}, Tags: map[string][]string{name: {value}}}
-	return filter.Matches(&request.Event), nil
+	return request.Event.PubKey == e.PubKey && (request.IndexOnly || believe(&request.Event)), nil
 }
 
 const sqlEventBySeq = `SELECT ` + eventColumns + ` FROM event WHERE seq = ?`
@@ -455,11 +518,7 @@ func (c *conn) terms(ctx context.Context, f *nostr.Filter, since, until int64) (
 		if len(values) == 0 || len(values) > maxStreams || !store.Indexed(nostr.Tag{name, ""}) {
 			continue
 		}
-		hashes := make([]int64, len(values))
-		for i, v := range values {
-			hashes[i] = store.TagHash(name, v)
-		}
-		options = append(options, hashes)
+		options = append(options, tagHashes(name, values))
 	}
 	if len(options) < 2 {
 		return slices.Concat(options...), nil

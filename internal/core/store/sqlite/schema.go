@@ -79,8 +79,14 @@ func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 		if ran, err = migrate(ctx, db.path); err != nil {
 			return err
 		}
+		if err := w.settle(ctx, db.keep); err != nil {
+			return err
+		}
 		return w.load(ctx)
 	})
+	if err == nil && len(ran) > 0 {
+		err = db.purge(ctx)
+	}
 	if err != nil {
 		return ran, fmt.Errorf("migrate: %w", db.failed(translate(err)))
 	}

@@ -27,12 +27,16 @@ type Options struct {
 	// ReadOnly opens beside a process that writes, and takes no lock. The file
 	// must exist.
 	ReadOnly bool
-	Logger   *slog.Logger // nil discards
+	// Keep is the policy for a new database, and what an older one must have:
+	// another mode is a *store.KeepError. The zero Keep takes what is there.
+	Keep   store.Keep
+	Logger *slog.Logger // nil discards
 }
 
 // DB is an open database. All methods may be called from many goroutines.
 type DB struct {
 	path    string
+	keep    store.Keep // as Open wants it
 	log     *slog.Logger
 	lock    *os.File
 	readers pool
@@ -53,12 +57,13 @@ const applicationID = 0x42427472
 // Open opens the database at path and, unless it is read-only, makes it when
 // there is none; Migrate gives it its schema. A second writer is refused with a
 // *store.LockedError, a file that is not ours with store.ErrCorrupt, one of a
-// newer version with store.ErrNewer.
+// newer version with store.ErrNewer, one that keeps events by another policy with
+// a *store.KeepError.
 func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	db := &DB{path: path, log: opts.Logger}
+	db := &DB{path: path, keep: opts.Keep, log: opts.Logger}
 	if err := checkFile(path, opts.ReadOnly); err != nil {
 		return nil, err
 	}
@@ -84,6 +89,12 @@ func (db *DB) open(ctx context.Context, readOnly bool) error {
 	ours, err := c.prove(ctx)
 	if err == nil && ours {
 		err = c.notNewer(ctx)
+	}
+	if err == nil && ours && readOnly {
+		var have store.Keep
+		if have, err = c.keep(ctx); err == nil {
+			err = agrees(have, db.keep)
+		}
 	}
 	if readOnly || err != nil {
 		if readOnly && err == nil && !ours {
@@ -119,8 +130,15 @@ func (db *DB) resume(ctx context.Context, c *conn) error {
 	if err != nil || v == 0 {
 		return err
 	}
-	if err := w.alone(ctx, func(w *writer) error { return w.load(ctx) }); err != nil {
-		return err
+	if err := w.alone(ctx, func(w *writer) error {
+		if v == newest() {
+			if err := w.settle(ctx, db.keep); err != nil {
+				return err
+			}
+		}
+		return w.load(ctx)
+	}); err != nil || v < newest() {
+		return err // Migrate goes on
 	}
 	return db.purge(ctx)
 }
