@@ -270,7 +270,9 @@ func testExotic(t *testing.T, f *fixture) {
 			}
 			got := found[0].Event
 			f.equal("read", want, got)
-			if sum := sha256.Sum256(got.AppendCanonical(nil)); sum != want.ID {
+			if !f.keep.Full(got.Kind) {
+				f.whole(found[0])
+			} else if sum := sha256.Sum256(got.AppendCanonical(nil)); sum != want.ID {
 				t.Errorf("does not hash to its id any more")
 			}
 			if len(want.Tags) > 0 && store.Indexed(want.Tags[0]) {

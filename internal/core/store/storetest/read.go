@@ -33,6 +33,7 @@ func (f *fixture) pages(q store.EventQuery) []nostr.Event {
 			f.t.Fatalf("a page of %d has %d events", q.Limit, len(page))
 		}
 		for _, s := range page {
+			f.whole(s)
 			events = append(events, s.Event)
 		}
 		if next == "" {
@@ -56,9 +57,16 @@ func newestFirst(a, b nostr.Event) int {
 }
 
 // answers is the naive reader: what a query finds among events.
-func answers(events []nostr.Event, q store.EventQuery) []nostr.Event {
+func answers(events []nostr.Event, q store.EventQuery, keep store.Keep) []nostr.Event {
+	unindexed := false // the filter has a condition that no index answers
+	for name, values := range q.Filter.Tags {
+		unindexed = unindexed || len(values) > 0 && !store.Indexed(nostr.Tag{name, ""})
+	}
 	var found []nostr.Event
 	for _, e := range events {
+		if unindexed && !keep.Full(e.Kind) {
+			continue
+		}
 		if q.Filter.Matches(&e) && (!q.Public || public(events, e, q.Now)) {
 			found = append(found, e)
 		}
@@ -87,7 +95,11 @@ func public(events []nostr.Event, e nostr.Event, now int64) bool {
 	if at, err := strconv.ParseInt(value("expiration"), 10, 64); err == nil && at <= now {
 		return false
 	}
-	address := fmt.Sprintf("%d:%s:%s", e.Kind, e.PubKey, value("d"))
+	d := ""
+	if e.Kind.IsAddressable() {
+		d = value("d")
+	}
+	address := fmt.Sprintf("%d:%s:%s", e.Kind, e.PubKey, d)
 	for _, request := range events {
 		if request.Kind != 5 || request.PubKey != e.PubKey || e.Kind == 5 {
 			continue
@@ -97,7 +109,7 @@ func public(events []nostr.Event, e nostr.Event, now int64) bool {
 				continue
 			}
 			if t[0] == "e" && t[1] == e.ID.String() ||
-				t[0] == "a" && t[1] == address && e.Kind.IsAddressable() && e.CreatedAt <= request.CreatedAt {
+				t[0] == "a" && t[1] == address && (e.Kind.IsAddressable() || e.Kind.IsReplaceable()) && e.CreatedAt <= request.CreatedAt {
 				return false
 			}
 		}
@@ -156,7 +168,7 @@ func corpus(n int) []nostr.Event {
 			for tries := 0; target.PubKey != author(by) && tries < 20 && rnd.IntN(4) > 0; tries++ {
 				target = events[rnd.IntN(len(events))] // mostly one's own
 			}
-			if target.Kind.IsAddressable() && rnd.IntN(4) > 0 {
+			if (target.Kind.IsAddressable() || target.Kind.IsReplaceable()) && rnd.IntN(4) > 0 {
 				d := ""
 				for _, t := range slices.Backward(target.Tags) {
 					if len(t) > 1 && t[0] == "d" {
@@ -206,6 +218,37 @@ func drawFilter(t *rapid.T, events []nostr.Event) nostr.Filter {
 		f.Until = new(base + rapid.Int64Range(-1, corpusSpan).Draw(t, "until"))
 	}
 	return f
+}
+
+// answersAs checks that a query, and a scan with its filter, find among the
+// archived events what the naive reader finds.
+func (f *fixture) answersAs(events []nostr.Event, q store.EventQuery) {
+	f.t.Helper()
+	compare := func(how string, want, got []nostr.Event) {
+		f.t.Helper()
+		if slices.EqualFunc(want, got, func(a, b nostr.Event) bool { return a.ID == b.ID }) {
+			return
+		}
+		describe := func(events []nostr.Event) (list []string) {
+			for _, e := range events {
+				list = append(list, fmt.Sprintf("+%d kind %d %s", e.CreatedAt-base, e.Kind, e.ID))
+			}
+			return list
+		}
+		f.t.Fatalf("%s of filter %.500s, limit %d, public %t, now +%d (-want +got):\n%s", how, q.Filter.AppendJSON(nil), q.Limit, q.Public, q.Now-base,
+			difference(describe(want), describe(got), f.keep))
+	}
+	want := answers(events, q, f.keep)
+	compare("pages", want, f.pages(q))
+	if q.Public {
+		return
+	}
+	var scanned []nostr.Event
+	for _, s := range f.scan("", q.Filter) {
+		scanned = append(scanned, s.Event)
+	}
+	slices.SortFunc(scanned, newestFirst)
+	compare("scan", want, scanned)
 }
 
 func testReads(t *testing.T, open opener) {
@@ -294,22 +337,6 @@ func testEvents(t *testing.T, f *fixture) {
 		f.save(store.Batch{SeenAt: base, Events: part, Ephemeral: true})
 	}
 	f.equal("archived", len(events), len(f.archived()))
-	check := func(f *fixture, q store.EventQuery) {
-		f.t.Helper()
-		want := answers(events, q)
-		got := f.pages(q)
-		if slices.EqualFunc(want, got, func(a, b nostr.Event) bool { return a.ID == b.ID }) {
-			return
-		}
-		describe := func(events []nostr.Event) (list []string) {
-			for _, e := range events {
-				list = append(list, fmt.Sprintf("+%d kind %d %s", e.CreatedAt-base, e.Kind, e.ID))
-			}
-			return list
-		}
-		f.t.Fatalf("filter %.500s, limit %d, public %t, now +%d (-want +got):\n%s", q.Filter.AppendJSON(nil), q.Limit, q.Public, q.Now-base,
-			difference(describe(want), describe(got)))
-	}
 	for _, tt := range []struct {
 		name   string
 		filter nostr.Filter
@@ -334,16 +361,16 @@ func testEvents(t *testing.T, f *fixture) {
 	} {
 		for _, limit := range tt.limits {
 			t.Run(fmt.Sprintf("%s by %d", tt.name, limit), func(t *testing.T) {
-				check(f.in(t), store.EventQuery{Filter: tt.filter, Limit: limit})
+				f.in(t).answersAs(events, store.EventQuery{Filter: tt.filter, Limit: limit})
 			})
 			t.Run(fmt.Sprintf("%s by %d for strangers", tt.name, limit), func(t *testing.T) {
-				check(f.in(t), store.EventQuery{Filter: tt.filter, Limit: limit, Public: true, Now: base + corpusSpan/2})
+				f.in(t).answersAs(events, store.EventQuery{Filter: tt.filter, Limit: limit, Public: true, Now: base + corpusSpan/2})
 			})
 		}
 	}
 	t.Run("any filter", func(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
-			check(f.in(rt), store.EventQuery{
+			f.in(rt).answersAs(events, store.EventQuery{
 				Filter: drawFilter(rt, events),
 				Limit:  rapid.SampledFrom([]int{5, 50, 1000}).Draw(rt, "limit"),
 				Public: rapid.Bool().Draw(rt, "public"),
@@ -393,7 +420,7 @@ func testEvents(t *testing.T, f *fixture) {
 			rest = append(rest, s.Event)
 		}
 		rest = append(rest, f.pages(store.EventQuery{Limit: 100, After: next})...)
-		f.equal("each once", ids(answers(events, q)...), ids(rest...))
+		f.equal("each once", ids(answers(events, q, f.keep)...), ids(rest...))
 	})
 }
 
@@ -433,6 +460,14 @@ func testDeleted(t *testing.T, f *fixture) {
 		{"no d", list(1, base), requests(base+13, address(1, "")), true},
 		{"the first d counts", list(1, base, "one", "two"), requests(base+14, address(1, "two")), false},
 		{"d with colons", list(1, base, "a:b:c"), requests(base+15, address(1, "a:b:c")), true},
+		{"address with zeroes", list(1, base, "0"), requests(base+16, nostr.Tag{"a", fmt.Sprintf("030023:%s:0", author(1))}), false},
+		{"address in capitals", list(1, base, "C"), requests(base+17, nostr.Tag{"a", fmt.Sprintf("30023:%s:C", strings.ToUpper(author(1).String()))}), false},
+		{"address without d", list(1, base, "n"), requests(base+18, nostr.Tag{"a", "30023"}, nostr.Tag{"a", fmt.Sprintf("30023:%s", author(1))}), false},
+		{"another kind's address", list(1, base, "k"), requests(base+19, nostr.Tag{"a", fmt.Sprintf("30024:%s:k", author(1))}), false},
+		{"replaceable", event(1, 10002, base, ""), requests(base+20, nostr.Tag{"a", fmt.Sprintf("10002:%s:", author(1))}), true},
+		{"a later replaceable", event(1, 10002, base+21, ""), requests(base+20, nostr.Tag{"a", fmt.Sprintf("10002:%s:", author(1))}), false},
+		{"replaceable with d", event(1, 10003, base, "", nostr.Tag{"d", "x"}), requests(base+22, nostr.Tag{"a", fmt.Sprintf("10003:%s:x", author(1))}), false},
+		{"d of nothing", event(1, 30023, base, "of nothing", nostr.Tag{"d"}, nostr.Tag{"d", "none"}), requests(base+23, nostr.Tag{"a", fmt.Sprintf("30023:%s:none", author(1))}), true},
 		{"address by id", list(1, base, "z"), requests(base-100, e(list(1, base, "z"))), true},
 	} {
 		t.Run(step.name, func(t *testing.T) {

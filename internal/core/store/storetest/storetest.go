@@ -1,7 +1,7 @@
 // Package storetest is the conformance suite of the store: every promise that
 // package store makes, as tests over any backend. It owns no database and knows
-// none; a backend's own test is one call of Run. What only one backend promises
-// is left to its own tests.
+// none; a backend's own test is one call of Run and one of RunIndex. What only
+// one backend promises is left to its own tests.
 package storetest
 
 import (
@@ -22,8 +22,9 @@ import (
 	"bigbrotr/internal/core/store"
 )
 
-// Run tests every role. Open returns an empty store whose schema is migrated;
-// it is called once for each test that needs one, and Run closes what it gets.
+// Run tests every role of a store that keeps events whole. Open returns an
+// empty store whose schema is migrated; it is called once for each test that
+// needs one, and Run closes what it gets.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	for _, role := range []struct {
 		name string
@@ -38,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"check", testChecks},
 		{"rollup", testRollups},
 		{"read", testReads},
+		{"keep", testFull},
 	} {
 		t.Run(role.name, func(t *testing.T) { role.test(t, open) })
 	}
@@ -66,8 +68,9 @@ func testSchema(t *testing.T, open opener) {
 // fixture is a store whose errors fail the test.
 type fixture struct {
 	store.Store
-	t   rapid.TB
-	ctx context.Context
+	t    rapid.TB
+	ctx  context.Context
+	keep store.Keep
 }
 
 func newFixture(t *testing.T, open opener) *fixture {
@@ -77,11 +80,15 @@ func newFixture(t *testing.T, open opener) *fixture {
 			t.Errorf("close: %v", err)
 		}
 	})
-	return &fixture{Store: s, t: t, ctx: t.Context()}
+	keep, err := s.Keep(t.Context())
+	if err != nil {
+		t.Fatalf("read the policy: %v", err)
+	}
+	return &fixture{Store: s, t: t, ctx: t.Context(), keep: keep}
 }
 
 // in returns the same store for a part of the test.
-func (f *fixture) in(t rapid.TB) *fixture { return &fixture{f.Store, t, f.ctx} }
+func (f *fixture) in(t rapid.TB) *fixture { return &fixture{f.Store, t, f.ctx, f.keep} }
 
 // must ends the test for an error.
 func (f *fixture) must(err error) {
@@ -91,19 +98,21 @@ func (f *fixture) must(err error) {
 	}
 }
 
-// equal compares; nil and empty lists are the same.
+// equal compares; nil and empty lists are the same, and of events only what the
+// store is to keep counts.
 func (f *fixture) equal(what string, want, got any) {
 	f.t.Helper()
-	if d := difference(want, got); d != "" {
+	if d := difference(want, got, f.keep); d != "" {
 		f.t.Errorf("%s (-want +got):\n%s", what, d)
 	}
 }
 
 // difference is empty for equal values, and bounded: some values are megabytes.
-func difference(want, got any) string {
+func difference(want, got any, keep store.Keep) string {
 	const most = 4000
 	d := cmp.Diff(want, got, cmpopts.EquateEmpty(),
 		cmp.Comparer(func(a, b relay.URL) bool { return a == b }),
+		cmp.Transformer("kept", func(e nostr.Event) kept { return kept(keptOf(e, keep)) }),
 		// For speed, or every byte would be compared by reflection.
 		cmp.Comparer(func(a, b nostr.ID) bool { return a == b }),
 		cmp.Comparer(func(a, b nostr.PubKey) bool { return a == b }),
@@ -113,6 +122,29 @@ func difference(want, got any) string {
 		d = d[:most] + "…"
 	}
 	return d
+}
+
+// kept is an event as it is compared.
+type kept nostr.Event
+
+// keptOf returns what a store keeps of an event.
+func keptOf(e nostr.Event, keep store.Keep) nostr.Event {
+	if !keep.Full(e.Kind) {
+		e.Tags, e.Content, e.Sig = nil, "", nostr.Sig{}
+	}
+	return e
+}
+
+// whole checks that an event was read as it is to be kept.
+func (f *fixture) whole(s store.Stored) {
+	f.t.Helper()
+	e := &s.Event
+	if s.IndexOnly == f.keep.Full(e.Kind) {
+		f.t.Errorf("an event of kind %d under the policy %q %d: index only is %t", e.Kind, f.keep.Mode, f.keep.FullKinds, s.IndexOnly)
+	}
+	if s.IndexOnly && (len(e.Tags) > 0 || e.Content != "" || e.Sig != nostr.Sig{}) {
+		f.t.Errorf("of an event that is not kept whole there are %d tags, content %.20q and signature %s", len(e.Tags), e.Content, e.Sig)
+	}
 }
 
 func equalTags(a, b []nostr.Tag) bool {
@@ -216,6 +248,7 @@ func (f *fixture) scan(after store.Cursor, filter nostr.Filter) []store.Scanned 
 	var list []store.Scanned
 	for s, err := range f.ScanEvents(f.ctx, after, filter) {
 		f.must(err)
+		f.whole(s.Stored)
 		list = append(list, s)
 	}
 	return list
