@@ -15,6 +15,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,17 @@ type Options struct {
 	Logger   *slog.Logger // nil discards
 }
 
+// filled returns the options with their defaults.
+func (o Options) filled() Options {
+	o.Connections = cmp.Or(o.Connections, 8)
+	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 5*time.Second)
+	o.RetryFor = cmp.Or(o.RetryFor, 30*time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
 // DB is an open database. All methods may be called from many goroutines and
 // many processes.
 type DB struct {
@@ -63,18 +75,7 @@ var errReadOnly = errors.New("the database was opened for reading only")
 // store.ErrNewer, one that keeps events by another policy with a
 // *store.KeepError. A database without a schema is fine; Migrate makes it.
 func Open(ctx context.Context, url string, opts Options) (*DB, error) {
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
-	}
-	if opts.Connections == 0 {
-		opts.Connections = 8
-	}
-	if opts.ConnectTimeout == 0 {
-		opts.ConnectTimeout = 5 * time.Second
-	}
-	if opts.RetryFor == 0 {
-		opts.RetryFor = 30 * time.Second
-	}
+	opts = opts.filled()
 	cfg, err := poolConfig(url, opts)
 	if err != nil {
 		return nil, err
