@@ -42,7 +42,7 @@ func Examine(ctx context.Context, path string) store.Findings {
 		found.Bad("file", err.Error(), "restore it from a backup or name another with --store")
 		return found
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	if st, err := os.Stat(path); err == nil {
 		found.OK("file", fmt.Sprintf("%s, %d MB", path, st.Size()>>20))
 	}
