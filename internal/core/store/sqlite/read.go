@@ -266,15 +266,11 @@ func (m *matcher) split() {
 	rest.Tags = nil
 	m.rest = &rest
 	for name, values := range m.filter.Tags {
-		if len(values) == 0 {
-			continue
-		}
-		var hashes []int64
-		if store.Indexed(nostr.Tag{name, ""}) { // of others nothing is known
-			hashes = tagHashes(name, values)
+		if len(values) > 0 {
+			hashes := tagHashes(name, values)
 			slices.Sort(hashes)
+			m.hashes = append(m.hashes, hashes)
 		}
-		m.hashes = append(m.hashes, hashes)
 	}
 }
 

@@ -77,6 +77,9 @@ func left(events []nostr.Event) []nostr.Event {
 func testAlike(t *testing.T, full, index *fixture) {
 	events := history()
 	index.equal("saved", full.deliver(full.relays(3), events), index.deliver(index.relays(3), events))
+	// What the one cannot hold the other does not take either.
+	bad := []nostr.Event{event(5, 1, base, "\xff\xfe"), event(5, 7, base, "", nostr.Tag{"t", "\xc3"}), event(5, 1, base, "\x00\xff"), event(5, 0, base, "\xff")}
+	index.equal("saved of bad ones", full.add(bad...), index.add(bad...))
 	state := func(f *fixture) any {
 		totals := f.totals()
 		totals.Bytes = 0
@@ -93,7 +96,7 @@ func testAlike(t *testing.T, full, index *fixture) {
 			relays[e.ID], err = f.EventRelays(f.ctx, e.ID)
 			f.must(err)
 		}
-		return []any{totals, kinds, days, summaries, found, relays, f.seqs(events...)}
+		return []any{totals, kinds, days, summaries, found, relays, f.seqs(append(events[:len(events):len(events)], bad...)...)}
 	}
 	index.equal("sums, relays and numbers", state(full), state(index))
 	rapid.Check(t, func(rt *rapid.T) {
