@@ -252,7 +252,7 @@ func (c *Catalogue) Days(ctx context.Context, lo, hi int64) ([]store.DayTotal, e
 
 // EventPage is a page of events, newest first.
 type EventPage struct {
-	Events []json.RawMessage `json:"events" doc:"NIP-01 events, newest first, ties by lowest id"`
+	Events []json.RawMessage `json:"events" doc:"NIP-01 events or what is kept of them, newest first, ties by lowest id"`
 	Next   string            `json:"next,omitempty" doc:"pass as after for the next page; absent at the end"`
 }
 
@@ -269,7 +269,32 @@ func (c *Catalogue) Events(ctx context.Context, filter nostr.Filter, after store
 	}
 	page := EventPage{Events: make([]json.RawMessage, len(rows)), Next: string(next)}
 	for i := range rows {
-		page.Events[i] = rows[i].Event.AppendJSON(nil)
+		if page.Events[i], err = eventJSON(&rows[i]); err != nil {
+			return EventPage{}, err
+		}
 	}
 	return page, nil
+}
+
+// IndexEntry is what an archive that is an index tells of an event that it does
+// not keep whole. It has no fields that could be taken for those of the event.
+type IndexEntry struct {
+	ID        string     `json:"id" pattern:"^[0-9a-f]{64}$" doc:"of the event"`
+	PubKey    string     `json:"pubkey" pattern:"^[0-9a-f]{64}$" doc:"public key of the author"`
+	CreatedAt int64      `json:"created_at" doc:"Unix seconds, as the author says"`
+	Kind      nostr.Kind `json:"kind"`
+	IndexOnly bool       `json:"index_only" enum:"true" doc:"that tags, content and signature are not archived"`
+}
+
+// eventJSON writes an event as it was signed, or what is kept of it.
+func eventJSON(s *store.Stored) (json.RawMessage, error) {
+	e := &s.Event
+	if !s.IndexOnly {
+		return e.AppendJSON(nil), nil
+	}
+	text, err := json.Marshal(IndexEntry{ID: e.ID.String(), PubKey: e.PubKey.String(), CreatedAt: e.CreatedAt, Kind: e.Kind, IndexOnly: true})
+	if err != nil {
+		return nil, fmt.Errorf("write an entry of the index: %w", err)
+	}
+	return text, nil
 }

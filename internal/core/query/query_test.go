@@ -27,9 +27,11 @@ import (
 
 const base int64 = 1_700_000_000 // 2023-11-14
 
-func newStore(t *testing.T) *sqlite.DB {
+func newStore(t *testing.T) *sqlite.DB { return newStoreOf(t, store.Keep{}) }
+
+func newStoreOf(t *testing.T, keep store.Keep) *sqlite.DB {
 	t.Helper()
-	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), sqlite.Options{})
+	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), sqlite.Options{Keep: keep})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,6 +329,27 @@ func TestEvents(t *testing.T) {
 				t.Errorf("%s, pages of %d (-want +have):\n%s", test.name, limit, diff)
 			}
 		}
+	}
+}
+
+// TestIndexEvents checks that nothing of an index looks like a whole event.
+func TestIndexEvents(t *testing.T) {
+	db := newStoreOf(t, store.Keep{Mode: store.KeepIndex, FullKinds: []nostr.Kind{0}})
+	profile, note := event(1, 0, base, "{}"), event(2, 1, base+1, "text", nostr.Tag{"t", "x"})
+	_, err := db.SaveBatch(t.Context(), store.Batch{SeenAt: base, Events: []nostr.Event{profile, note}})
+	must(t, err)
+	page, err := query.New(db).Events(t.Context(), nostr.Filter{}, "", 10)
+	must(t, err)
+	want := []string{
+		fmt.Sprintf(`{"id":"%s","pubkey":"%s","created_at":%d,"kind":1,"index_only":true}`, note.ID, note.PubKey, note.CreatedAt),
+		string(profile.AppendJSON(nil)),
+	}
+	var have []string
+	for _, e := range page.Events {
+		have = append(have, string(e))
+	}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("events (-want +have):\n%s", diff)
 	}
 }
 

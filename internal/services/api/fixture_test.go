@@ -35,9 +35,11 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func newStore(t testing.TB) *sqlite.DB {
+func newStore(t testing.TB) *sqlite.DB { return newStoreOf(t, store.Keep{}) }
+
+func newStoreOf(t testing.TB, keep store.Keep) *sqlite.DB {
 	t.Helper()
-	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), sqlite.Options{})
+	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), sqlite.Options{Keep: keep})
 	must(t, err)
 	t.Cleanup(func() { must(t, db.Close()) })
 	_, err = db.Migrate(t.Context())

@@ -36,7 +36,9 @@ func (s *Service) rest(mux *http.ServeMux) {
 		"By ascending URL. Follow next until it is absent; the last page may be empty."))
 	huma.Get(api, "/api/v1/events", s.getEvents, describe("events", "Archived events that match a NIP-01 filter",
 		"Newest first, ties by lowest id. Left out are kinds meant for their recipients only, expired events and "+
-			"those their authors deleted. A page of large events is shorter than the limit: follow next until it is absent."))
+			"those their authors deleted. A page of large events is shorter than the limit: follow next until it is absent. "+
+			"An archive may be an index, which keeps most events without tags, content and signature: such an entry has "+
+			"index_only. It fits a tag condition when the hash of its tag does."))
 
 	document, err := json.Marshal(api.OpenAPI())
 	if err != nil {
@@ -184,7 +186,7 @@ func (in *eventsInput) Resolve(huma.Context) []error {
 	return wrong
 }
 
-// event is an event as it was signed.
+// event is an event as it was signed, or a query.IndexEntry.
 type event struct{ json.RawMessage }
 
 // exampleEvent is properly signed, so that readers can try their code on it.
@@ -193,15 +195,15 @@ const exampleEvent = `{"id":"64ee9b916675384031e55d868139aa1aa6f66c46646153d51b8
 	`"tags":[["t","nostr"]],"content":"Hello, Nostr.",` +
 	`"sig":"1b4d6b0d73063957cf65fdb69f3571d3d76d614f0b2a5e84cedc9cd3b90a941d7007816ae4b6a928518518eedfc1644bcff586e6f21f061dadf5800787e0eb9e"}`
 
-// Schema describes the event of NIP-01.
-func (event) Schema(huma.Registry) *huma.Schema {
+// Schema describes the event of NIP-01 and what stands for one in an index.
+func (event) Schema(r huma.Registry) *huma.Schema {
 	text := func(pattern, doc string) *huma.Schema {
 		return &huma.Schema{Type: huma.TypeString, Pattern: pattern, Description: doc}
 	}
 	number := func(doc string) *huma.Schema {
 		return &huma.Schema{Type: huma.TypeInteger, Format: "int64", Description: doc}
 	}
-	return &huma.Schema{
+	whole := &huma.Schema{
 		Type:        huma.TypeObject,
 		Description: "a NIP-01 event as it was signed",
 		Properties: map[string]*huma.Schema{
@@ -213,8 +215,11 @@ func (event) Schema(huma.Registry) *huma.Schema {
 			"content":    text("", ""),
 			"sig":        text("^[0-9a-f]{128}$", "BIP-340 signature of the id"),
 		},
-		Examples: []any{json.RawMessage(exampleEvent)},
 		Required: []string{"id", "pubkey", "created_at", "kind", "tags", "content", "sig"},
+	}
+	return &huma.Schema{
+		OneOf:    []*huma.Schema{whole, r.Schema(reflect.TypeFor[query.IndexEntry](), true, "")},
+		Examples: []any{json.RawMessage(exampleEvent)},
 	}
 }
 

@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -345,7 +346,13 @@ func TestOpenAPITogether(t *testing.T) {
 // document promises: no field that it does not name, none missing that it says
 // is there.
 func TestAnswersFitSchemas(t *testing.T) {
-	db := newStore(t)
+	for _, keep := range []store.Keep{{Mode: store.KeepFull}, {Mode: store.KeepIndex, FullKinds: []nostr.Kind{0}}} {
+		t.Run(string(keep.Mode), func(t *testing.T) { testAnswersFitSchemas(t, keep) })
+	}
+}
+
+func testAnswersFitSchemas(t *testing.T, keep store.Keep) {
+	db := newStoreOf(t, keep)
 	fill(t, db)
 	h := newAPI(db).Handler()
 	var document struct {
@@ -376,12 +383,26 @@ type schema struct {
 	Items                *schema
 	AdditionalProperties any
 	Enum                 []any
+	OneOf                []schema
 }
 
 // misfits tells where a value is not what a schema promises.
 func misfits(all map[string]schema, s schema, at string, value any) (wrong []string) {
 	if s.Ref != "" {
 		s = all[s.Ref[strings.LastIndex(s.Ref, "/")+1:]]
+	}
+	if len(s.OneOf) > 0 {
+		fits := 0
+		for i, one := range s.OneOf {
+			misfit := misfits(all, one, fmt.Sprintf("%s as alternative %d", at, i), value)
+			if wrong = append(wrong, misfit...); len(misfit) == 0 {
+				fits++
+			}
+		}
+		if fits == 1 {
+			return nil
+		}
+		return append(wrong, fmt.Sprintf("%s fits %d of the alternatives", at, fits))
 	}
 	if len(s.Enum) > 0 && !slices.Contains(s.Enum, value) {
 		wrong = append(wrong, at+" has a value that is not in the enum")
@@ -429,6 +450,34 @@ func misfits(all map[string]schema, s schema, at string, value any) (wrong []str
 		wrong = append(wrong, at+" is "+kind[true]+", which the schema does not allow")
 	}
 	return wrong
+}
+
+// TestIndex asks an index for events, of which only kind 0 is whole.
+func TestIndex(t *testing.T) {
+	db := newStoreOf(t, store.Keep{Mode: store.KeepIndex, FullKinds: []nostr.Kind{0}})
+	fill(t, db)
+	h := newAPI(db).Handler()
+	w := ask(t, h, http.MethodGet, "/api/v1/events")
+	golden(t, "events_index.json", indent(t, w))
+	for target, want := range map[string]int{"tag=t:one": 1, "tag=t:one&tag=t:two": 2, "tag=t:one&tag=e:x": 0, "kinds=1,7": 4, "tag=title:one": -1} {
+		w := ask(t, h, http.MethodGet, "/api/v1/events?"+target)
+		if want < 0 {
+			if w.Code != http.StatusUnprocessableEntity {
+				t.Errorf("%s: status %d", target, w.Code)
+			}
+			continue
+		}
+		var page struct{ Events []map[string]any }
+		must(t, json.Unmarshal(w.Body.Bytes(), &page))
+		if len(page.Events) != want {
+			t.Errorf("%s: %d events, want %d", target, len(page.Events), want)
+		}
+		for _, e := range page.Events {
+			if e["index_only"] != true || e["content"] != nil || e["tags"] != nil || e["sig"] != nil || len(e) != 5 {
+				t.Errorf("%s: %v", target, e)
+			}
+		}
+	}
 }
 
 // TestRelayPages follows next with a filter.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,9 +34,11 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func newStore(t *testing.T) *sqlite.DB {
+func newStore(t *testing.T) *sqlite.DB { return newStoreOf(t, store.Keep{}) }
+
+func newStoreOf(t *testing.T, keep store.Keep) *sqlite.DB {
 	t.Helper()
-	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), sqlite.Options{})
+	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), sqlite.Options{Keep: keep})
 	must(t, err)
 	t.Cleanup(func() { must(t, db.Close()) })
 	_, err = db.Migrate(t.Context())
@@ -142,6 +146,28 @@ func TestCycle(t *testing.T) {
 	}
 	if len(have) > 0 {
 		t.Errorf("more candidates: %v", have)
+	}
+}
+
+// TestIndex reads an archive that is an index: relay lists are whole, and of
+// other events nothing is taken for a hint.
+func TestIndex(t *testing.T) {
+	db := newStoreOf(t, store.Keep{Mode: store.KeepIndex, FullKinds: store.DefaultFullKinds()})
+	list := event(1, 10002, "", nostr.Tag{"r", "wss://list.nostr.org"}, nostr.Tag{"r", "wss://read.nostr.org", "read"})
+	save(t, db,
+		event(2, 1, "see wss://content.nostr.org", nostr.Tag{"e", strings.Repeat("0", 64), "wss://hint.nostr.org"}),
+		event(2, 3, `{"wss://follows.nostr.org":{}}`), list,
+		event(2, 6, string(list.AppendJSON(nil))), event(3, 2, "wss://recommended.nostr.org"),
+		event(4, 30166, "", nostr.Tag{"d", "wss://monitored.nostr.org"}))
+	r := record(db)
+	must(t, newFinder(r, 4).Cycle(t.Context()))
+	if len(r.scanned) != 6 {
+		t.Errorf("%d events read, want 6", len(r.scanned))
+	}
+	have := slices.Sorted(maps.Keys(candidates(t, db)))
+	want := []string{"wss://list.nostr.org", "wss://monitored.nostr.org", "wss://read.nostr.org", "wss://recommended.nostr.org"}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("candidates (-want +have):\n%s", diff)
 	}
 }
 
