@@ -94,7 +94,11 @@ func (g *generator) events(n int) []nostr.Event {
 // openBench opens a store with n events delivered by the first of a few relays.
 func openBench(b *testing.B, n int) (*DB, *generator, []store.RelayID) {
 	b.Helper()
-	db := openNew(b)
+	return fillBench(b, openNew(b), n)
+}
+
+func fillBench(b *testing.B, db *DB, n int) (*DB, *generator, []store.RelayID) {
+	b.Helper()
 	var urls []relay.URL
 	for i := range 8 {
 		u, err := relay.Parse(fmt.Sprintf("wss://relay%d.damus.io", i))
@@ -151,7 +155,13 @@ func (m *meter) report(b *testing.B, n int) {
 }
 
 func BenchmarkSaveNew(b *testing.B) {
-	db, g, relays := openBench(b, 0)
+	for _, keep := range []store.Keep{fullKeep, index(store.DefaultFullKinds()...)} {
+		b.Run(string(keep.Mode), func(b *testing.B) { benchSaveNew(b, keep) })
+	}
+}
+
+func benchSaveNew(b *testing.B, keep store.Keep) {
+	db, g, relays := fillBench(b, openKeep(b, keep), 0)
 	var m meter
 	n := 0
 	for b.Loop() {
@@ -354,31 +364,70 @@ func BenchmarkSummaries(b *testing.B) {
 }
 
 // BenchmarkSize is what an event of the average network takes on disk: 4.9
-// relays carry it. Tables and their indexes are told apart.
+// relays carry it. Tables and their indexes are told apart, and an index with
+// the kinds that it keeps whole by default is compared with a full archive: of
+// an event all but its sightings.
 func BenchmarkSize(b *testing.B) {
 	const size = 50_000
-	db, _, relays := openBench(b, size)
-	for i := range 39 * size / 10 / benchBatch {
-		batch := store.Batch{Relay: relays[1+i*benchBatch/size], SeenAt: 1760000000}
-		for j := range benchBatch {
-			batch.Known = append(batch.Known, store.Seen{Seq: store.Seq(1 + (i*benchBatch+j)%size)})
-		}
-		save(b, db, batch)
-	}
-	if err := db.writer.alone(context.Background(), tidyAll); err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		if err := db.read(context.Background(), func(c *conn) error {
-			return c.query(context.Background(), func(r row) bool {
-				if n := float64(r.int(1)) / size; n >= 1 || r.text(0) == "all" {
-					b.ReportMetric(n, "B-"+r.text(0))
+	var full float64
+	for _, keep := range []store.Keep{fullKeep, index(store.DefaultFullKinds()...), index()} {
+		b.Run(fmt.Sprintf("%s and %d kinds", keep.Mode, len(keep.FullKinds)), func(b *testing.B) {
+			db, _, relays := fillBench(b, openKeep(b, keep), size)
+			for i := range 39 * size / 10 / benchBatch {
+				batch := store.Batch{Relay: relays[1+i*benchBatch/size], SeenAt: 1760000000}
+				for j := range benchBatch {
+					batch.Known = append(batch.Known, store.Seen{Seq: store.Seq(1 + (i*benchBatch+j)%size)})
 				}
-				return true
-			}, `SELECT name, sum(pgsize) FROM dbstat GROUP BY name UNION ALL SELECT 'all', sum(pgsize) FROM dbstat`)
-		}); err != nil {
+				save(b, db, batch)
+			}
+			if err := db.writer.alone(context.Background(), tidyAll); err != nil {
+				b.Fatal(err)
+			}
+			var event float64
+			for b.Loop() {
+				event = 0
+				if err := db.read(context.Background(), func(c *conn) error {
+					return c.query(context.Background(), func(r row) bool {
+						n := float64(r.int(1)) / size
+						if n >= 1 {
+							b.ReportMetric(n, "B-"+r.text(0))
+						}
+						if name := r.text(0); strings.Contains(name, "event") && !strings.Contains(name, "sighting") || name == "term" {
+							event += n
+						}
+						return true
+					}, `SELECT name, sum(pgsize) FROM dbstat GROUP BY name UNION ALL SELECT 'all', sum(pgsize) FROM dbstat`)
+				}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(event, "B-of-an-event")
+			if keep.Mode == store.KeepFull {
+				full = event
+			} else if full > 0 {
+				b.ReportMetric(100*event/full, "%-of-full")
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkThin makes an index of a full archive, which costs a rewrite of
+// every event and two copies of what is left.
+func BenchmarkThin(b *testing.B) {
+	const size = 100_000
+	var m meter
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		db, _, _ := openBench(b, size)
+		b.StartTimer()
+		m.start()
+		if err := db.Thin(context.Background(), index(store.DefaultFullKinds()...), func(int64, int64) {}); err != nil {
 			b.Fatal(err)
 		}
+		m.stop()
+		n += size
 	}
-	b.ReportMetric(0, "ns/op")
+	m.report(b, n)
 }

@@ -347,6 +347,58 @@ func TestThinKilled(t *testing.T) {
 	}
 }
 
+// TestThinSpace gives the space back, and begins again for other kinds.
+func TestThinSpace(t *testing.T) {
+	db := openNew(t)
+	g := newGenerator()
+	for range 3 {
+		if _, err := db.SaveBatch(t.Context(), store.Batch{Events: g.events(2000)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state := func() (free, size, pending int64) {
+		t.Helper()
+		if err := db.read(t.Context(), func(c *conn) error {
+			for sql, n := range map[string]*int64{
+				`PRAGMA freelist_count`: &free, `PRAGMA page_count`: &size, `SELECT count(*) FROM setting WHERE name = 'thin'`: &pending,
+			} {
+				if _, err := c.one(t.Context(), func(r row) { *n = r.int(0) }, sql); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return free, size, pending
+	}
+	_, before, _ := state()
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := db.Thin(ctx, index(1), func(int64, int64) { cancel() }); !errors.Is(err, context.Canceled) {
+		t.Fatalf("cut short: %v", err)
+	}
+	if _, _, pending := state(); pending != 1 {
+		t.Error("nothing is noted of what is left")
+	}
+	some := 0
+	for _, w := range wholeSeqs(t, db) {
+		if w {
+			some++
+		}
+	}
+	if err := db.Thin(t.Context(), index(), func(int64, int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	for seq, w := range wholeSeqs(t, db) {
+		if w {
+			t.Fatalf("event %d is whole", seq)
+		}
+	}
+	if free, size, pending := state(); free > 0 || size > before*6/10 || pending > 0 || some == 0 {
+		t.Errorf("%d pages free, %d of %d left, %d settings pending, %d were whole after the first", free, size, before, pending, some)
+	}
+}
+
 // found counts what some filters find.
 func found(t *testing.T, db *DB) map[string]int64 {
 	t.Helper()

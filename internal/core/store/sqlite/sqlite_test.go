@@ -6,13 +6,17 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"bigbrotr/internal/core/store"
 )
 
 var update = flag.Bool("update", false, "write golden files")
 
-func openNew(t testing.TB) *DB {
+func openNew(t testing.TB) *DB { return openKeep(t, store.Keep{}) }
+
+func openKeep(t testing.TB, keep store.Keep) *DB {
 	t.Helper()
-	db, err := Open(context.Background(), filepath.Join(t.TempDir(), "t.db"), Options{})
+	db, err := Open(context.Background(), filepath.Join(t.TempDir(), "t.db"), Options{Keep: keep})
 	if err != nil {
 		t.Fatal(err)
 	}
