@@ -277,6 +277,24 @@ func TestOpenRefuses(t *testing.T) {
 	})
 }
 
+// smallDisk mounts a file system of a size.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		if os.Getenv("CI") != "" && os.Getuid() == 0 {
+			t.Fatal(err)
+		}
+		t.Skip("needs to mount a small file system: ", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 func TestFull(t *testing.T) {
 	// fill saves until it fails.
 	fill := func(t *testing.T, db *DB) (saved int) {
@@ -317,18 +335,7 @@ func TestFull(t *testing.T) {
 		}
 	})
 	t.Run("disk", func(t *testing.T) {
-		dir := t.TempDir()
-		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=6m"); err != nil {
-			if os.Getenv("CI") != "" && os.Getuid() == 0 {
-				t.Fatal(err)
-			}
-			t.Skip("needs to mount a small file system: ", err)
-		}
-		t.Cleanup(func() {
-			if err := syscall.Unmount(dir, 0); err != nil {
-				t.Error(err)
-			}
-		})
+		dir := smallDisk(t, "6m")
 		db, err := Open(t.Context(), filepath.Join(dir, "t.db"), Options{})
 		if err != nil {
 			t.Fatal(err)

@@ -399,12 +399,79 @@ func TestThinSpace(t *testing.T) {
 	}
 }
 
+// TestThinFull has no room to give space back: the events are thin, the archive
+// goes on, and the next Thin has done what is left.
+func TestThinFull(t *testing.T) {
+	dir := smallDisk(t, "40m")
+	path := filepath.Join(dir, "t.db")
+	g := newGenerator()
+	const n = 20_000
+	// Closed, so that the log is empty: it would leave no room for anything.
+	if err := reopen(path, Options{}, func(db *DB) error {
+		for range n / 2000 {
+			if _, err := db.SaveBatch(t.Context(), store.Batch{Events: g.events(2000)}); err != nil {
+				return err
+			}
+			if err := db.writer.alone(t.Context(), func(w *writer) error { w.cut(); return nil }); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := reopen(path, Options{}, func(db *DB) error {
+		blocked := false
+		err := db.Thin(t.Context(), index(), func(done, all int64) {
+			if done == all && !blocked { // what comes now is giving back the space
+				blocked = true
+				fillDisk(t, filepath.Join(dir, "filler"))
+			} else if err := db.writer.alone(t.Context(), func(w *writer) error { w.cut(); return nil }); err != nil {
+				t.Error(err)
+			}
+		})
+		if !errors.Is(err, store.ErrFull) {
+			t.Errorf("without room: %v, want ErrFull", err)
+		}
+		if whole := wholeSeqs(t, db); len(whole) != n || whole[1] || whole[n] {
+			t.Errorf("%d events, the first whole %t, the last %t", len(whole), whole[1], whole[n])
+		}
+		if err := os.Remove(filepath.Join(dir, "filler")); err != nil {
+			return err
+		}
+		if _, err := db.SaveBatch(t.Context(), store.Batch{Events: g.events(10)}); err != nil {
+			return err
+		}
+		return db.Thin(t.Context(), index(), func(int64, int64) {})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	st, err := os.Stat(path)
+	if err != nil || st.Size() > 12<<20 {
+		t.Errorf("%d bytes are left, %v", st.Size(), err)
+	}
+}
+
+// fillDisk writes a file until nothing more fits.
+func fillDisk(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for block := make([]byte, 64<<10); err == nil; {
+		_, err = f.Write(block)
+	}
+}
+
 // found counts what some filters find.
 func found(t *testing.T, db *DB) map[string]int64 {
 	t.Helper()
 	counts := make(map[string]int64)
 	for _, filter := range []nostr.Filter{
-		{Kinds: []nostr.Kind{7}}, {Tags: map[string][]string{"t": {"topic7", "topic8"}}},
+		{Kinds: []nostr.Kind{7}},
+		{Tags: map[string][]string{"t": {"topic7", "topic8"}}},
 		{Tags: map[string][]string{"t": {"topic7", "topic9", "topic11"}}, Kinds: []nostr.Kind{1}},
 	} {
 		for s, err := range db.ScanEvents(t.Context(), "", filter) {

@@ -106,6 +106,7 @@ func TestPlans(t *testing.T) {
 		{"by term", sqlByTerm, []string{"SEARCH term USING PRIMARY KEY (h=? AND created_at>? AND (created_at,seq)<(?,?))"}},
 		{"estimate", sqlEstimate, []string{"SEARCH term USING PRIMARY KEY (h=? AND created_at>? AND created_at<?)"}},
 		{"scan", sqlScanEvents, []string{"SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
+		{"thin", sqlThinnable, []string{"SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
 		{"fold", sqlFoldEvents, []string{"SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
 		{"deletions", sqlDeletions, []string{"SEARCH deletion USING PRIMARY KEY (h=? AND author=? AND created_at>?)"}},
 		{"relays of an event", sqlEventRelays, []string{"SEARCH s USING INDEX sighting_event (event_seq=?)", "SEARCH r USING INTEGER PRIMARY KEY (rowid=?)"}},

@@ -96,7 +96,7 @@ func testAlike(t *testing.T, full, index *fixture) {
 			relays[e.ID], err = f.EventRelays(f.ctx, e.ID)
 			f.must(err)
 		}
-		return []any{totals, kinds, days, summaries, found, relays, f.seqs(append(events[:len(events):len(events)], bad...)...)}
+		return []any{totals, kinds, days, summaries, found, relays, f.seqs(append(slices.Clip(events), bad...)...)}
 	}
 	index.equal("sums, relays and numbers", state(full), state(index))
 	rapid.Check(t, func(rt *rapid.T) {
@@ -149,8 +149,13 @@ func testThin(t *testing.T, f *fixture, keep store.Keep) {
 		t.Helper()
 		f.must(f.VerifySchema(f.ctx))
 		for _, filter := range []nostr.Filter{
-			{}, {Kinds: []nostr.Kind{5}}, {Kinds: []nostr.Kind{30023}}, {Authors: []nostr.PubKey{author(1)}}, {IDs: ids(events[:50]...)},
-			{Tags: map[string][]string{"t": {"x"}}}, {Tags: map[string][]string{"t": {"x", "y", "é"}, "p": {"x", "", "\x00"}}},
+			{},
+			{Kinds: []nostr.Kind{5}},
+			{Kinds: []nostr.Kind{30023}},
+			{Authors: []nostr.PubKey{author(1)}},
+			{IDs: ids(events[:50]...)},
+			{Tags: map[string][]string{"t": {"x"}}},
+			{Tags: map[string][]string{"t": {"x", "y", "é"}, "p": {"x", "", "\x00"}}},
 		} {
 			for _, public := range []bool{true, false} {
 				f.answersAs(events, store.EventQuery{Filter: filter, Limit: 70, Public: public, Now: base + corpusSpan/2})
