@@ -651,7 +651,12 @@ func (w *walk) anchored(ctx context.Context, p *page, d direction) (bool, error)
 	if !q.empty() {
 		return false, nil
 	}
-	// What lies there may be hidden.
+	// What lies there may be hidden: a full page of private events looks empty.
+	if !w.listed {
+		if err := w.v.calibratePrivate(ctx); err != nil {
+			return false, err
+		}
+	}
 	n, exact, err := w.v.count(ctx, w.filter, outer)
 	if err != nil {
 		return false, err
