@@ -17,28 +17,33 @@ import (
 // keeps of most events an index. Open returns an empty store of the given
 // policy whose schema is migrated.
 func RunIndex(t *testing.T, open func(*testing.T, store.Keep) store.Store) {
-	for _, kinds := range []struct {
-		name  string
-		whole []nostr.Kind
-	}{
-		{"default kinds whole", store.DefaultFullKinds()},
-		{"no kind whole", nil},
-	} {
-		t.Run(kinds.name, func(t *testing.T) {
-			keep := store.Keep{Mode: store.KeepIndex, FullKinds: kinds.whole}
-			index := func(t *testing.T) store.Store { return open(t, keep) }
-			full := func(t *testing.T) store.Store { return open(t, store.Keep{Mode: store.KeepFull}) }
-			t.Run("policy", func(t *testing.T) {
-				f := newFixture(t, index)
-				f.equal("policy", keep, f.keep)
-			})
-			t.Run("archive", func(t *testing.T) { testArchive(t, index) })
-			t.Run("rollup", func(t *testing.T) { testRollups(t, index) })
-			t.Run("read", func(t *testing.T) { testReads(t, index) })
-			t.Run("as a full one", func(t *testing.T) { testAlike(t, newFixture(t, full), newFixture(t, index)) })
-			t.Run("made of a full one", func(t *testing.T) { testThin(t, newFixture(t, full), keep) })
-		})
+	full := func(t *testing.T) store.Store { return open(t, store.Keep{Mode: store.KeepFull}) }
+	policy := func(kinds ...nostr.Kind) (store.Keep, opener) {
+		keep := store.Keep{Mode: store.KeepIndex, FullKinds: kinds}
+		return keep, func(t *testing.T) store.Store { return open(t, keep) }
 	}
+	keep, index := policy(store.DefaultFullKinds()...)
+	t.Run("archive", func(t *testing.T) { testArchive(t, index) })
+	t.Run("rollup", func(t *testing.T) { testRollups(t, index) })
+	t.Run("read", func(t *testing.T) { testReads(t, index) })
+	t.Run("keep", func(t *testing.T) { testIndex(t, full, index, keep) })
+
+	// Nothing depends on what is kept whole.
+	keep, index = policy()
+	t.Run("no kind whole", func(t *testing.T) {
+		t.Run("vanish", func(t *testing.T) { testVanish(t, index) })
+		t.Run("deleted by their authors", func(t *testing.T) { testDeleted(t, newFixture(t, index)) })
+		t.Run("keep", func(t *testing.T) { testIndex(t, full, index, keep) })
+	})
+}
+
+func testIndex(t *testing.T, full, index opener, keep store.Keep) {
+	t.Run("policy", func(t *testing.T) {
+		f := newFixture(t, index)
+		f.equal("policy", keep, f.keep)
+	})
+	t.Run("as a full one", func(t *testing.T) { testAlike(t, newFixture(t, full), newFixture(t, index)) })
+	t.Run("made of a full one", func(t *testing.T) { testThin(t, newFixture(t, full), keep) })
 }
 
 func testFull(t *testing.T, open opener) {
