@@ -30,10 +30,13 @@ type fact struct {
 	event nostr.Event
 }
 
+// modelNow is when the model's tests run: the same seed must give the same case.
+var modelNow = time.Unix(1_795_586_762, 0)
+
 // pool is what relays of the model hold parts of: events over years, over the
 // last days, and many in single seconds, of many kinds and of one.
 var pool = sync.OnceValue(func() []fact {
-	now := time.Now().Unix()
+	now := modelNow.Unix()
 	plans := []simnet.Plan{
 		{Count: 120, Since: now - 3*365*86400, Until: now - 4*86400},
 		{Count: 60, Since: now - 30*86400, Until: now - 20*86400},
@@ -163,7 +166,7 @@ func (m *model) Req(ctx context.Context, f nostr.Filter, visit func([]byte) erro
 		return session.Page{}, errGone
 	}
 	m.sent++
-	out := session.Page{Sub: strconv.Itoa(m.sent), SentAt: time.Now(), End: session.Terminal{Kind: session.EOSE}}
+	out := session.Page{Sub: strconv.Itoa(m.sent), SentAt: modelNow, End: session.Terminal{Kind: session.EOSE}}
 	if prefix := m.refuses(f); prefix != "" {
 		out.End = session.Terminal{Kind: session.Closed, Prefix: prefix}
 		return out, nil
@@ -220,7 +223,7 @@ func (m *model) Req(ctx context.Context, f nostr.Filter, visit func([]byte) erro
 		page = m.twist(f, &out, page)
 	}
 	for _, f := range page {
-		if m.huge && f.event.ID[0] < 8 && f.event.CreatedAt < time.Now().Unix() {
+		if m.huge && f.event.ID[0] < 8 && f.event.CreatedAt < modelNow.Unix() {
 			out.Oversize++
 			continue
 		}
@@ -332,7 +335,7 @@ func TestModel(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		rows, err := db.AddRelays(t.Context(), []relay.URL{u}, time.Now().Unix())
+		rows, err := db.AddRelays(t.Context(), []relay.URL{u}, modelNow.Unix())
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -351,6 +354,7 @@ func TestModel(t *testing.T) {
 				st.left = deaths[run]
 			}
 			svc := New(cfg, st, dial.New(dial.DefaultConfig()), "test", nil, slog.New(slog.DiscardHandler))
+			svc.now = func() time.Time { return modelNow }
 			svc.dial = func(context.Context, relay.URL) (pager, func(), error) {
 				m.closed = false
 				return m, func() {}, nil

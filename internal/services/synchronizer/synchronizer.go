@@ -118,6 +118,7 @@ type Service struct {
 	intake *archive.Intake
 	sums   *metrics
 	dial   func(ctx context.Context, u relay.URL) (pager, func(), error)
+	now    func() time.Time
 
 	mu     sync.Mutex
 	passes map[store.RelayID]pass // begun and not over
@@ -130,7 +131,7 @@ func New(cfg Config, st Store, dialer *dial.Dialer, owner string, reg prometheus
 		cfg: cfg, store: st, dialer: dialer, owner: owner, log: log,
 		intake: archive.NewIntake(st, reg),
 		sums:   newMetrics(reg),
-		passes: map[store.RelayID]pass{},
+		passes: map[store.RelayID]pass{}, now: time.Now,
 	}
 	s.dial = s.connect
 	return s
@@ -212,7 +213,7 @@ func (t *tally) log(ctx context.Context, log *slog.Logger) {
 
 // one visits the relay that is due the longest. It returns false when none is.
 func (s *Service) one(ctx context.Context, sum *tally) (bool, error) {
-	now := time.Now()
+	now := s.now()
 	// A visit ends by its budget; an answer that is under way then may take as
 	// long as answers may.
 	lease := s.cfg.VisitTime.Std() + s.cfg.Answer.Std() + 5*time.Minute
@@ -235,7 +236,7 @@ func (s *Service) one(ctx context.Context, sum *tally) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	next := s.next(work, v, end, time.Now())
+	next := s.next(work, v, end, s.now())
 	// What was decided is saved also when we are being stopped.
 	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
@@ -298,7 +299,7 @@ func (s *Service) visit(ctx context.Context, r store.Relay, b budget, progress f
 // arrive prepares a visit.
 func (s *Service) arrive(ctx context.Context, r store.Relay, b budget, progress func(Progress)) (*visit, error) {
 	v := &visit{
-		store: s.store, intake: s.intake, log: s.log, sums: s.sums, now: time.Now,
+		store: s.store, intake: s.intake, log: s.log, sums: s.sums, now: s.now,
 		pace:   rate.NewLimiter(rate.Limit(s.cfg.PerSecond), s.cfg.PerSecond),
 		budget: b, relay: r,
 		overlap:   int64(s.cfg.Overlap.Std().Seconds()),
@@ -362,7 +363,7 @@ func (s *Service) recall(id store.RelayID) pass {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.passes[id]
-	if time.Now().Unix()-p.begun > int64(passAge.Seconds()) {
+	if s.now().Unix()-p.begun > int64(passAge.Seconds()) {
 		return pass{}
 	}
 	return p
