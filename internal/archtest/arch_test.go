@@ -48,6 +48,7 @@ var layers = []struct {
 	{"internal/core/query", 5},
 	{"internal/core/archive", 5},
 	{"internal/simnet", 5},
+	{"internal/pgtest", 5},
 	// Services.
 	{"internal/services/*", 6},
 	// The root.
@@ -64,7 +65,7 @@ var owners = []struct {
 	owners  []string
 }{
 	{"github.com/coder/websocket", []string{"internal/core/nostr/session", "internal/core/dial"}},
-	{"github.com/jackc/", []string{"internal/core/store/postgres"}},
+	{"github.com/jackc/", []string{"internal/core/store/postgres", "internal/pgtest"}},
 	{"modernc.org/sqlite", []string{"internal/core/store/sqlite"}},
 	{"github.com/pressly/goose", []string{"internal/core/store/sqlite", "internal/core/store/postgres"}},
 	{"go.yaml.in/yaml", []string{"internal/core/config"}},
@@ -327,7 +328,7 @@ func TestRules(t *testing.T) {
 		{"service imports its own part", "internal/services/monitor/a.go", doc + `package x; import _ "bigbrotr/internal/services/monitor/probe"`, ""},
 		{"websocket", "internal/services/api/a.go", doc + `package x; import _ "github.com/coder/websocket"`, "which only internal/core/nostr/session and internal/core/dial may"},
 		{"websocket at home", "internal/core/dial/a.go", doc + `package x; import _ "github.com/coder/websocket"`, ""},
-		{"pgx", "internal/core/query/a.go", doc + `package x; import _ "github.com/jackc/pgx/v5/pgxpool"`, "which only internal/core/store/postgres may"},
+		{"pgx", "internal/core/query/a.go", doc + `package x; import _ "github.com/jackc/pgx/v5/pgxpool"`, "which only internal/core/store/postgres and internal/pgtest may"},
 		{"sqlite", "internal/app/a.go", doc + `package x; import _ "modernc.org/sqlite"`, "which only internal/core/store/sqlite may"},
 		{"yaml", "internal/app/a.go", doc + `package x; import _ "go.yaml.in/yaml/v4"`, "which only internal/core/config may"},
 		{"test package", "internal/app/a.go", doc + `package x; import _ "bigbrotr/internal/core/store/storetest"`, "storetest, which is for tests"},
