@@ -33,6 +33,7 @@ func (c *Cluster) Bouncer(t testing.TB) *Bouncer {
 	}
 	b := &Bouncer{cluster: c, dir: filepath.Join(c.folder.path, fmt.Sprintf("bouncer_%d", c.names.Add(1)))}
 	b.log = filepath.Join(b.dir, "pgbouncer.log")
+	tell(t, b.log)
 	err := c.folder.mkdir(b.dir)
 	for range 3 { // somebody may take the port before the server does
 		if err != nil {
@@ -44,7 +45,6 @@ func (c *Cluster) Bouncer(t testing.TB) *Bouncer {
 			}
 		}
 	}
-	tell(t, b.log)
 	if err != nil {
 		t.Fatalf("start PgBouncer: %v", err)
 	}
@@ -73,15 +73,16 @@ func (b *Bouncer) configure() error {
 	// It asks the server for everybody's SCRAM secret as the superuser, so that
 	// it knows users who come later. Outages end as soon as the server is back.
 	config := fmt.Sprintf(`[databases]
-* = host=127.0.0.1 port=%d
+* = host=127.0.0.1 port=%[1]d
 
 [pgbouncer]
 listen_addr = 127.0.0.1
-listen_port = %d
+listen_port = %[2]d
 unix_socket_dir =
+admin_users = %[4]s
 auth_type = scram-sha-256
-auth_file = %s
-auth_user = %s
+auth_file = %[3]s
+auth_user = %[4]s
 auth_query = SELECT usename, passwd FROM pg_catalog.pg_shadow WHERE usename = $1
 pool_mode = transaction
 max_client_conn = 500
@@ -108,7 +109,7 @@ func (b *Bouncer) serve(ctx context.Context) error {
 	b.server = p
 	b.mu.Unlock()
 	// Its own console answers also when the cluster is down.
-	return await(ctx, p, b.URL(b.cluster.url(superuser, "pgbouncer")))
+	return await(ctx, p, b.URL(b.cluster.url(superuser, "pgbouncer")), "SHOW VERSION")
 }
 
 // URL returns the URL of the same database through PgBouncer.

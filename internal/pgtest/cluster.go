@@ -147,18 +147,18 @@ func (c *Cluster) serve(ctx context.Context) error {
 	c.mu.Lock()
 	c.server = p
 	c.mu.Unlock()
-	return await(ctx, p, c.url(superuser, "postgres"))
+	return await(ctx, p, c.url(superuser, "postgres"), "SELECT 1")
 }
 
 // await waits until a server answers a statement.
-func await(ctx context.Context, p *process, url string) error {
+func await(ctx context.Context, p *process, url, sql string) error {
 	err := errEnded
 	if until(ctx, func(ctx context.Context) bool {
 		if p.ended() {
 			err = errEnded
 			return true
 		}
-		err = run(ctx, url, "SELECT 1")
+		err = run(ctx, url, sql)
 		return err == nil
 	}) {
 		return err

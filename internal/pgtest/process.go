@@ -69,7 +69,7 @@ func launch(f *folder, log string, onDeath syscall.Signal, program string, args 
 	go func() {
 		defer close(p.gone)
 		defer r.Close()
-		_ = cmd.Wait()               // how it ended is in its log
+		_ = cmd.Wait()                // how it ended is in its log
 		_, _ = io.Copy(io.Discard, r) // nobody writes: the end comes with the last holder's
 	}()
 	return p, nil
