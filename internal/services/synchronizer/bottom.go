@@ -56,7 +56,7 @@ func (w *walk) bottom(ctx context.Context, p *page, lone *step, edge int64, d di
 		}
 	}
 
-	after := []source{p.from}
+	after := []*answer{p.from}
 	probes := 0
 	if !v.bounded {
 		// Whether until is inclusive is not known yet. If it is not, the newest

@@ -44,6 +44,7 @@ type dense struct {
 	left    bool                // some kinds were not answered
 	first   *page
 	holes   []store.Hole // what came and could not be read
+	answers []*answer    // nothing of the second may follow them
 }
 
 // dense gets a second that does not fit into a page: by kinds, since every
@@ -106,6 +107,7 @@ func (d *dense) ask(ctx context.Context, f nostr.Filter) (*page, error) {
 		}
 	}
 	d.holes = append(d.holes, d.w.holes(p, d.second)...)
+	d.answers = append(d.answers, p.from)
 	for _, r := range p.refs {
 		// Wrong events stand in the relay's count as well.
 		if _, seen := d.ids[r.ID]; !seen && inside(d.second, r.CreatedAt) {
@@ -370,7 +372,7 @@ func (d *dense) conclude(ctx context.Context, total int64, exact bool) error {
 		// The filter names its kinds, and each of them fitted.
 		c := w.claim(d.second, d.first, store.LevelWalked, "kinds")
 		if c != nil {
-			c.N, c.after, c.holes = int64(len(d.ids)), nil, append(c.holes, d.holes...)
+			c.N, c.after, c.holes = int64(len(d.ids)), d.answers, append(c.holes, d.holes...)
 		}
 		v.await(c)
 		return v.save(ctx, nil, nil)

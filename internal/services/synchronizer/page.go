@@ -38,7 +38,7 @@ type page struct {
 	win   store.Interval // what was asked for, and is answered if all is well
 	limit int
 	sent  int64 // when the REQ was sent: nothing is claimed above it
-	from  source
+	from  *answer
 	end   session.Terminal
 
 	flood   bool
@@ -64,10 +64,12 @@ type page struct {
 	falls, rises bool // whether a frame was older or newer than the one before
 }
 
-// source names an answer, also after its connection is lost.
-type source struct {
+// answer names what a REQ brought, also after its connection is lost, and keeps
+// what came late.
+type answer struct {
 	pager pager
 	sub   string
+	late  session.Late
 }
 
 // frames is the size of the page as the relay counts it.
@@ -254,7 +256,7 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 	}
 	count, size := 0, 0
 	from := v.pager
-	answer, err := from.Req(ctx, wire, func(raw []byte) error {
+	got, err := from.Req(ctx, wire, func(raw []byte) error {
 		count, size = count+1, size+len(raw)
 		if count > max(floodFactor*limit, floodEvents) || size > floodBytes {
 			p.flood = true
@@ -272,18 +274,20 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 		ends = append(ends, len(arena))
 		return nil
 	})
-	v.spent(answer.Bytes)
+	v.spent(got.Bytes)
 	if err != nil {
 		return nil, v.local(ctx, err)
 	}
 	if err := sort(); err != nil {
 		return nil, v.local(ctx, err)
 	}
-	p.end, p.sent = answer.End, answer.SentAt.Unix()
-	p.from = source{from, answer.Sub}
-	p.notices, p.oversize = answer.Notices, answer.Oversize
-	p.unread += answer.Malformed
+	p.end, p.sent = got.End, got.SentAt.Unix()
+	p.notices, p.oversize = got.Notices, got.Oversize
+	p.unread += got.Malformed
 	p.order = p.sorted()
+	v.look()
+	p.from = &answer{pager: from, sub: got.Sub}
+	v.recent = append(v.recent, p.from)
 	if p.end.EOSE() || p.end.Kind == session.Closed || p.end.Lost() {
 		v.settle()
 	}
@@ -397,7 +401,7 @@ const maxWrong = 1000
 type claim struct {
 	store.Coverage
 	holes []store.Hole // what is known to be missing inside
-	after []source     // answers that nothing in the interval may follow
+	after []*answer    // answers that nothing in the interval may follow
 }
 
 // claim makes a claim of a stretch by its weakest page. It is cut below the
@@ -414,15 +418,32 @@ func (w *walk) claim(stretch store.Interval, p *page, level store.Level, method 
 			Level: level, AsOf: p.sent, Method: method, N: int64(len(p.refs)),
 		},
 		holes: w.holes(p, stretch),
-		after: []source{p.from},
+		after: []*answer{p.from},
+	}
+}
+
+// maxRecent is how many answers are watched for late events, fewer than a
+// session remembers. What a relay has sent late is known by the time it has
+// ended its next answer.
+const maxRecent = 8
+
+// look takes over what came late for the last answers, before the session
+// forgets it: a claim may rest on more answers than that.
+func (v *visit) look() {
+	if n := len(v.recent) - maxRecent; n > 0 {
+		v.recent = slices.Delete(v.recent, 0, n)
+	}
+	for _, a := range v.recent {
+		a.late = a.pager.Late(a.sub)
 	}
 }
 
 // undisturbed reports whether nothing of the claimed interval came after the
 // EOSE that the claim rests on.
 func (v *visit) undisturbed(c *claim) bool {
+	v.look()
 	for _, from := range c.after {
-		late := from.pager.Late(from.sub)
+		late := from.late
 		if late.Unread > 0 {
 			return false
 		}
@@ -521,6 +542,7 @@ func (v *visit) count(ctx context.Context, f nostr.Filter, win store.Interval) (
 	defer cancel()
 	n, end, err := v.pager.Count(asking, f)
 	v.spent(0)
+	v.look()
 	if err != nil && asking.Err() != nil && ctx.Err() == nil {
 		v.noCount = true
 		return 0, false, nil

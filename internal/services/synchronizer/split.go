@@ -122,7 +122,7 @@ func (w *walk) halve(ctx context.Context, p *page) error {
 }
 
 // finished claims a window that was had completely, unless a COUNT knows more.
-func (w *walk) finished(ctx context.Context, p *page, after ...source) error {
+func (w *walk) finished(ctx context.Context, p *page, after ...*answer) error {
 	v := w.v
 	n, exact, err := v.count(ctx, w.filter, p.win)
 	if err != nil {

@@ -71,7 +71,8 @@ type visit struct {
 
 	proved   []*claim // to be saved with the next batch
 	waiting  []*claim // until the next answer ends
-	unproved int      // claims that could not be proved
+	recent   []*answer
+	unproved int // claims that could not be proved
 
 	report     Report
 	progressed bool
