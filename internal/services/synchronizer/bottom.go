@@ -36,11 +36,17 @@ func (w *walk) bottom(ctx context.Context, p *page, lone *step, edge int64, d di
 	if err != nil {
 		return 0, err
 	}
-	switch {
-	case exact && n == held:
+	if exact && n == held {
 		v.prove(w.claimBoth(p, lone, store.LevelCounted, "count"))
 		return past, v.save(ctx, p, nil)
-	case exact && n > held && v.bounded:
+	}
+	if exact && n > held && !v.bounded {
+		// The second that was added may hold what is above held.
+		if n, exact, err = v.count(ctx, w.filter, stretch); err != nil {
+			return 0, err
+		}
+	}
+	if exact && n > held {
 		// More is there than is shown.
 		again, err := w.reask(ctx, p)
 		if err != nil || again {
