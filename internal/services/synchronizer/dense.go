@@ -62,6 +62,11 @@ func (w *walk) dense(ctx context.Context, second store.Interval, p *page) error 
 		tags:    map[nostr.Kind]map[string]map[string]bool{},
 		open:    map[nostr.Kind]bool{},
 	}
+	for _, r := range p.refs {
+		if inside(second, r.CreatedAt) {
+			d.ids[r.ID] = store.AnyKind // a lower count is none of this second
+		}
+	}
 	total, exact, err := v.count(ctx, w.filter, second)
 	if err != nil {
 		return err
@@ -250,7 +255,9 @@ func inRange(kinds []nostr.Kind) int {
 func (d *dense) seenKinds() []nostr.Kind {
 	counts := map[nostr.Kind]int{}
 	for _, k := range d.ids {
-		counts[k]++
+		if k != store.AnyKind {
+			counts[k]++
+		}
 	}
 	kinds := make([]nostr.Kind, 0, len(counts))
 	for k := range counts {
