@@ -211,6 +211,13 @@ func (v *visit) hidden(ctx context.Context, stretches []store.Interval, reason s
 			batch.Holes = append(batch.Holes, h)
 		}
 	}
+	if reason != "" {
+		// These holes keep the open filter from being asked again for some time,
+		// so a next visit must know why even if this one does not end well.
+		if err := v.saveCalibration(ctx); err != nil {
+			return v.local(ctx, err)
+		}
+	}
 	add := func(iv store.Interval, k nostr.Kind) {
 		h := v.hole(iv, k, reason, -1, 0)
 		h.NextTry = retry

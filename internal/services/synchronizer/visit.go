@@ -380,11 +380,8 @@ func (v *visit) finish(ctx context.Context) error {
 	if v.calibrating && v.bounded && v.private {
 		v.cal.At, v.learned = v.now().Unix(), true
 	}
-	if v.learned {
-		v.cal.Relay = v.relay.ID
-		if err := v.store.SaveCalibration(ctx, v.cal); err != nil {
-			return fmt.Errorf("save calibration: %w", err)
-		}
+	if err := v.saveCalibration(ctx); err != nil {
+		return err
 	}
 	coverage, err := v.store.Coverage(ctx, v.relay.ID, v.filterID)
 	if err != nil {
@@ -405,6 +402,19 @@ func (v *visit) finish(ctx context.Context) error {
 		}
 	}
 	v.sums.unproved.Add(float64(v.unproved))
+	return nil
+}
+
+// saveCalibration saves what was learned, if anything was.
+func (v *visit) saveCalibration(ctx context.Context) error {
+	if !v.learned {
+		return nil
+	}
+	v.cal.Relay = v.relay.ID
+	if err := v.store.SaveCalibration(ctx, v.cal); err != nil {
+		return fmt.Errorf("save calibration: %w", err)
+	}
+	v.learned = false
 	return nil
 }
 
