@@ -359,15 +359,16 @@ func (v *visit) beyond(ctx context.Context) error {
 			return err
 		}
 		n := p.frames() + p.aside + p.above + p.below
+		// Where most is not readable, the order of the rest is chance.
+		ordered := p.unread+p.oversize <= len(p.refs)+p.aside+p.below && (p.order == store.OrderNewest || p.order == store.OrderUnknown) && v.cal.Order != store.OrderOldest && v.cal.Order != store.OrderUnsorted
+		// A relay that ignores since goes on below, or shows nothing but that.
+		below := p.below > 0 || len(p.refs) > 0 && p.lo < win.Lo
 		switch {
-		case n == 0, 10*n < 9*min(p.limit, p.largest), len(p.refs) == 0 && p.above == 0 && p.order == store.OrderNewest:
+		case n == 0, below && ordered && p.above == 0, !below && 10*n < 9*min(p.limit, p.largest), len(p.refs) == 0 && p.above == 0 && p.order == store.OrderNewest:
 			return nil // that was all
-		case v.cal.Order == store.OrderOldest, v.cal.Order == store.OrderUnsorted, p.order == store.OrderOldest, p.order == store.OrderUnsorted,
-			p.above > 0, len(p.refs) == 0, p.lo == win.Hi:
+		case !ordered, p.above > 0, len(p.refs) == 0, p.lo == win.Hi:
 			hole := v.hole(store.Interval{Lo: win.Lo, Hi: farthest}, store.AnyKind, store.HoleOverflow, -1, retryDense)
 			return v.save(ctx, nil, []store.Hole{hole})
-		case p.below > 0:
-			return nil // it ignores since, and went on below
 		}
 		win.Hi = p.lo
 	}
