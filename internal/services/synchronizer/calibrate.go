@@ -55,6 +55,14 @@ func (v *visit) calibrateUntil(ctx context.Context, ref nostr.Ref) error {
 	return nil
 }
 
+// doubtUntil forgets what is known of until, once in a visit. What is learned in
+// its place counts from the next visit on.
+func (v *visit) doubtUntil() {
+	v.doubted = true
+	v.cal.ExclusiveUntil, v.bounded = false, false
+	v.cal.At, v.calibrating, v.learned = 0, true, true
+}
+
 // calibratePrivate learns whether the relay keeps private kinds to itself: it
 // refuses a filter of nothing else while it serves the open one. Then it may
 // drop them from other pages after the limit has been counted.

@@ -53,6 +53,7 @@ type page struct {
 	above    int // events newer than what was asked for
 	below    int // events older than what was asked for
 	aside    int // events of the second that was added below the window
+	over     int // events of the second that was added for an exclusive until
 	stray    int // events within the window that do not match the filter
 
 	refused      int // frames with a wrong id or signature
@@ -84,7 +85,9 @@ func (p *page) clean() bool { return p.end.EOSE() && p.notices == 0 && !p.flood 
 func (p *page) full() bool { return !p.passed() && p.fills(p.largest) }
 
 // fills reports whether the page is nearly as large as pages are.
-func (p *page) fills(largest int) bool { return 10*(p.frames()+p.aside) >= 9*min(p.limit, largest) }
+func (p *page) fills(largest int) bool {
+	return 10*(p.frames()+p.aside+p.over) >= 9*min(p.limit, largest)
+}
 
 // passed reports that the page goes on below its window, so that it lacks
 // nothing of it.
@@ -303,6 +306,14 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 		if n := len(p.refs) + p.aside; n > v.cal.LargestPage {
 			v.cal.LargestPage, v.learned = n, true
 		}
+		if p.over > 0 && v.cal.ExclusiveUntil && !v.doubted {
+			// They took the place of others, and until is inclusive after all.
+			if err := v.save(ctx, p, nil); err != nil {
+				return nil, err
+			}
+			v.doubtUntil()
+			return v.ask(ctx, q)
+		}
 		if p.crowded() {
 			// The relay includes the second of since, or these would not be here.
 			if err := v.save(ctx, p, nil); err != nil {
@@ -343,7 +354,8 @@ func (v *visit) account(p *page, asked store.Interval) {
 			p.aside++
 			continue
 		case f.CreatedAt > p.win.Hi:
-			continue // the second that was added for an exclusive until
+			p.over++
+			continue
 		case f.Verdict == archive.Duplicate:
 			continue // sent twice, which says nothing about the order
 		}

@@ -50,6 +50,7 @@ type visit struct {
 	calibrating bool // what was known of the relay is too old
 	learned     bool // the calibration has changed
 	bounded     bool // whether until is inclusive is known
+	doubted     bool // what was known of until was wrong
 	limit       int  // what is asked for in a page
 	usual       int  // limit, before anything was refused
 	lowered     bool // limit was lowered because the relay refused more

@@ -540,19 +540,28 @@ func (w *walk) longer(ctx context.Context, prev *step) (bool, error) {
 func (w *walk) torn(ctx context.Context, prev *step, d direction) (int64, bool, error) {
 	v := w.v
 	v.unproved++
-	if d == down && !v.bounded && len(prev.ids) > 0 {
-		if err := v.calibrateUntil(ctx, nostr.Ref{ID: prev.ids[0], CreatedAt: prev.page.lo}); err != nil {
-			return 0, false, err
-		}
-		if v.cal.ExclusiveUntil {
+	if !v.bounded || w.tears == maxTears {
+		if exclusive, err := w.cutsOff(ctx, prev, d); err != nil || exclusive {
 			// The newest second of the page before was left out too.
-			return prev.edge, true, nil
+			return prev.edge, exclusive, err
 		}
 	}
 	// An accident, of this page or of the one before, is over at the next try.
 	// If not, the walk goes on without a claim for that page.
 	w.tears++
 	return prev.edge, w.tears <= maxTears, nil
+}
+
+// cutsOff asks whether until is exclusive after all, when a page does not repeat
+// the boundary of the one before it. What was learned before may have been an
+// accident.
+func (w *walk) cutsOff(ctx context.Context, prev *step, d direction) (bool, error) {
+	v := w.v
+	if d == up || v.cal.ExclusiveUntil || len(prev.ids) == 0 {
+		return false, nil
+	}
+	err := v.calibrateUntil(ctx, nostr.Ref{ID: prev.ids[0], CreatedAt: prev.page.lo})
+	return v.cal.ExclusiveUntil, err
 }
 
 // closing proves the last page of a gap that reached beyond the gap's end, by a
@@ -568,12 +577,16 @@ func (w *walk) closing(ctx context.Context, prev *step, d direction) error {
 	if err != nil {
 		return err
 	}
+	if err := v.save(ctx, p, nil); err != nil {
+		return err
+	}
 	if p.clean() && p.repeats(prev.ids) {
 		v.prove(prev.claim)
-	} else {
-		v.unproved++
+		return v.save(ctx, nil, nil)
 	}
-	return v.save(ctx, p, nil)
+	v.unproved++
+	_, err = w.cutsOff(ctx, prev, d)
+	return err
 }
 
 // outside handles a page with events from outside of its window. Such a page
