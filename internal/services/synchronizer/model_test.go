@@ -223,7 +223,9 @@ func (m *model) Req(ctx context.Context, f nostr.Filter, visit func([]byte) erro
 		page = m.twist(f, &out, page)
 	}
 	for _, f := range page {
-		if m.huge && f.event.ID[0] < 8 && f.event.CreatedAt < modelNow.Unix() {
+		// Not by the first byte: where pages are sorted by id, all of them would
+		// come first, and what is left of a page would show no order.
+		if m.huge && f.event.ID[31] < 8 && f.event.CreatedAt < modelNow.Unix() {
 			out.Oversize++
 			continue
 		}
