@@ -2,6 +2,7 @@ package pgtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Bouncer is a PgBouncer in transaction mode before a cluster, for all of its
@@ -109,7 +112,15 @@ func (b *Bouncer) serve(ctx context.Context) error {
 	b.server = p
 	b.mu.Unlock()
 	// Its own console answers also when the cluster is down.
-	return await(ctx, p, b.URL(b.cluster.url(superuser, "pgbouncer")), "SHOW VERSION")
+	console := b.URL(b.cluster.url(superuser, "pgbouncer"))
+	return await(ctx, p, func(ctx context.Context) error {
+		conn, err := pgx.Connect(ctx, console)
+		if err != nil {
+			return err
+		}
+		_, err = conn.Exec(ctx, "SHOW VERSION", pgx.QueryExecModeSimpleProtocol)
+		return errors.Join(err, conn.Close(ctx))
+	})
 }
 
 // URL returns the URL of the same database through PgBouncer.

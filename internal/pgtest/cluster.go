@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // The users of a cluster.
@@ -37,6 +38,7 @@ type Cluster struct {
 	password  string // of all users
 	port      int
 	own       bool // one test's: it may be killed
+	admin     *pgxpool.Pool
 
 	names atomic.Int64 // of databases and logins
 
@@ -110,6 +112,8 @@ func (c *Cluster) create(ctx context.Context, opts Options) error {
 		"max_connections":         "200",
 		"shared_buffers":          "128MB",
 		"log_line_prefix":         "%m [%p] %d ",
+		// As good as a sync of each file after a crash, and much faster.
+		"recovery_init_sync_method": "syncfs",
 	}
 	maps.Copy(settings, opts.Settings)
 	var lines strings.Builder
@@ -124,14 +128,30 @@ func (c *Cluster) create(ctx context.Context, opts Options) error {
 		if c.port, err = freePort(); err != nil {
 			return err
 		}
+		if err = c.connect(ctx); err != nil {
+			return err
+		}
 		if err = c.serve(ctx); err == nil {
 			break
 		}
+		c.admin.Close()
 	}
 	if err != nil {
 		return err
 	}
 	return c.exec(ctx, "CREATE ROLE "+owner+" LOGIN PASSWORD '"+c.password+"'")
+}
+
+// connect makes the pool for what is done here as superuser.
+func (c *Cluster) connect(ctx context.Context) error {
+	cfg, err := pgxpool.ParseConfig(c.url(superuser, "postgres"))
+	if err != nil {
+		return err
+	}
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+	cfg.MaxConns = 4
+	c.admin, err = pgxpool.NewWithConfig(ctx, cfg)
+	return err
 }
 
 // errEnded is the end of a server that was to run.
@@ -147,18 +167,37 @@ func (c *Cluster) serve(ctx context.Context) error {
 	c.mu.Lock()
 	c.server = p
 	c.mu.Unlock()
-	return await(ctx, p, c.url(superuser, "postgres"), "SELECT 1")
+	return await(ctx, p, func(ctx context.Context) error {
+		if !c.ready(p) {
+			return errors.New("it is not ready")
+		}
+		c.admin.Reset() // its connections are to the last server
+		_, err := c.admin.Exec(ctx, "SELECT 1")
+		return err
+	})
 }
 
-// await waits until a server answers a statement.
-func await(ctx context.Context, p *process, url, sql string) error {
-	err := errEnded
+// ready tells whether the server says so in its lock file: the first line is its
+// process, the eighth its state. To ask by connecting would cost a process each
+// time and fill the log.
+func (c *Cluster) ready(p *process) bool {
+	text, err := os.ReadFile(filepath.Join(c.data, "postmaster.pid"))
+	if err != nil {
+		return false
+	}
+	lines := strings.Split(string(text), "\n")
+	return len(lines) > 7 && lines[0] == strconv.Itoa(p.cmd.Process.Pid) && strings.TrimSpace(lines[7]) == "ready"
+}
+
+// await asks again and again whether a server is there; nil says yes.
+func await(ctx context.Context, p *process, ask func(ctx context.Context) error) error {
+	var err error
 	if until(ctx, func(ctx context.Context) bool {
 		if p.ended() {
 			err = errEnded
 			return true
 		}
-		err = run(ctx, url, sql)
+		err = ask(ctx)
 		return err == nil
 	}) {
 		return err
@@ -167,21 +206,12 @@ func await(ctx context.Context, p *process, url, sql string) error {
 	return fmt.Errorf("the server does not answer: %w", err)
 }
 
-// run runs one statement on a connection of its own.
-func run(ctx context.Context, url, sql string) error {
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return err
-	}
-	_, err = conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol)
-	return errors.Join(err, conn.Close(ctx))
-}
-
-// exec runs one statement as superuser.
+// exec runs statements as superuser.
 func (c *Cluster) exec(ctx context.Context, sql string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return run(ctx, c.url(superuser, "postgres"), sql)
+	_, err := c.admin.Exec(ctx, sql)
+	return err
 }
 
 func (c *Cluster) url(user, database string) string {
@@ -206,15 +236,18 @@ func (c *Cluster) running() *process {
 }
 
 func (c *Cluster) close() {
+	if c.admin != nil {
+		c.admin.Close()
+	}
 	if p := c.running(); p != nil {
 		p.stop(syscall.SIGQUIT)
 	}
 	c.folder.remove()
 }
 
-// Database returns the URL of an empty database, which is dropped at the test's
-// end whoever is still connected. Its user owns the database and is no
-// superuser.
+// Database returns the URL of an empty database of the test's own. Its user owns
+// it and is no superuser. In the shared cluster it is dropped at the test's end,
+// whoever is still connected; another cluster ends anyway.
 func (c *Cluster) Database(t testing.TB) string {
 	t.Helper()
 	return c.database(t, "template1")
@@ -257,10 +290,10 @@ func (c *Cluster) database(t testing.TB, template string) string {
 	if err := c.exec(t.Context(), "CREATE DATABASE "+name+" OWNER "+owner+" TEMPLATE "+template); err != nil {
 		t.Fatalf("create a database: %v", err)
 	}
+	if c.own {
+		return c.url(owner, name)
+	}
 	t.Cleanup(func() {
-		if c.running() == nil {
-			return // and what was killed is not used again
-		}
 		if err := c.exec(context.WithoutCancel(t.Context()), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
 			t.Errorf("drop a database: %v", err)
 		}
