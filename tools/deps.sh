@@ -5,13 +5,25 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Servers are where the paths of ordinary users do not lead.
+PATH=$PATH:/usr/sbin
+
+# there tells whether a command, or a file if the name is a path, is installed.
+there() {
+	if [[ $1 == /* ]]; then
+		compgen -G "$1" >/dev/null
+	else
+		command -v "$1" >/dev/null
+	fi
+}
+
 all=() missing=()
 while read -r package command _; do
 	if [[ -z $package || $package == \#* ]]; then
 		continue
 	fi
 	all+=("$package")
-	if ! command -v "$command" >/dev/null; then
+	if ! there "$command"; then
 		missing+=("$package")
 	fi
 done <deps.txt

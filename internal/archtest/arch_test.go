@@ -29,6 +29,8 @@ var layers = []struct {
 	{"internal/core/config", 0},
 	{"internal/core/telemetry", 0},
 	{"internal/core/service", 0},
+	// Servers for tests, also for those of the inside of a backend.
+	{"internal/pgtest", 0},
 	// The wire.
 	{"internal/core/nostr", 1},
 	{"internal/core/dial", 1},
@@ -48,7 +50,6 @@ var layers = []struct {
 	{"internal/core/query", 5},
 	{"internal/core/archive", 5},
 	{"internal/simnet", 5},
-	{"internal/pgtest", 5},
 	// Services.
 	{"internal/services/*", 6},
 	// The root.

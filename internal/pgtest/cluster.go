@@ -312,14 +312,15 @@ func (c *Cluster) Superuser(databaseURL string) string {
 func (c *Cluster) Login(t testing.TB, databaseURL string, groups ...string) string {
 	t.Helper()
 	name := fmt.Sprintf("login_%d", c.names.Add(1))
-	sql := "CREATE ROLE " + name + " LOGIN PASSWORD '" + c.password + "'"
+	sql := []string{"CREATE ROLE " + name + " LOGIN PASSWORD '" + c.password + "'"}
 	for _, group := range groups {
 		quoted := pgx.Identifier{group}.Sanitize()
-		// Two tests may do it at once.
-		sql += "; DO $$ BEGIN CREATE ROLE " + quoted + "; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$" +
-			"; GRANT " + quoted + " TO " + name
+		sql = append(sql,
+			// Another test may do it at the same time.
+			"DO $$ BEGIN CREATE ROLE "+quoted+"; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
+			"GRANT "+quoted+" TO "+name)
 	}
-	if err := c.exec(t.Context(), sql); err != nil {
+	if err := c.exec(t.Context(), strings.Join(sql, "; ")); err != nil {
 		t.Fatalf("create a login: %v", err)
 	}
 	return rewrite(databaseURL, func(u *url.URL) { u.User = url.UserPassword(name, c.password) })
