@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
+	"strings"
 
 	"bigbrotr/internal/core/dial"
 )
@@ -18,6 +20,26 @@ type Document struct {
 
 // ID returns the SHA-256 of the data.
 func (d Document) ID() DocumentID { return sha256.Sum256(d.Data) }
+
+// shownText is how many bytes of a text of a document are repeated in lists.
+const shownText = 200
+
+// Introduces reads how a relay calls itself. A document without these, or with
+// something else in their place, has empty ones.
+func (d *Document) Introduces() (name, software string) {
+	var fields map[string]json.RawMessage
+	if d.Type != "nip11" || json.Unmarshal(d.Data, &fields) != nil {
+		return "", ""
+	}
+	read := func(key string) string {
+		var text string
+		if json.Unmarshal(fields[key], &text) != nil {
+			return ""
+		}
+		return strings.ToValidUTF8(Substitute(text[:min(len(text), shownText)]), "")
+	}
+	return read("name"), read("software")
+}
 
 // The values that a RelaySummary shows, of the probes "open" and "read".
 const (

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/relay"
@@ -58,6 +60,23 @@ type RelaySummary struct {
 	MaxLimit  int   // the largest page it ever gave
 	SyncDue   int64
 	CheckDue  int64
+}
+
+// Summarize puts the claims of all filters of a relay together.
+func (s *RelaySummary) Summarize(claims []Coverage) {
+	if len(claims) == 0 {
+		return
+	}
+	slices.SortFunc(claims, func(a, b Coverage) int { return cmp.Compare(a.Lo, b.Lo) })
+	first := claims[0]
+	s.Lo, s.Hi, s.Level, s.AsOf = first.Lo, first.Hi, first.Level, first.AsOf
+	for _, c := range claims[1:] {
+		if c.Lo > s.Hi && c.Lo-1 > s.Hi {
+			s.Gaps++
+		}
+		s.Hi = max(s.Hi, c.Hi)
+		s.Level, s.AsOf = min(s.Level, c.Level), min(s.AsOf, c.AsOf)
+	}
 }
 
 // RelayReader answers questions about relays.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"iter"
 
 	"bigbrotr/internal/core/dial"
@@ -49,4 +50,14 @@ type Relays interface {
 	// ScanRelays yields every relay by ascending id. It pages inside and holds
 	// no transaction while the caller works.
 	ScanRelays(ctx context.Context) iter.Seq2[Relay, error]
+}
+
+// ParseURL reads a URL that was stored as it printed. Whether local addresses
+// are allowed was decided when it was stored.
+func ParseURL(text string) (relay.URL, error) {
+	u, err := relay.Rules{AllowLocal: true}.Parse(text)
+	if err != nil {
+		return relay.URL{}, fmt.Errorf("stored: %w", err)
+	}
+	return u, nil
 }

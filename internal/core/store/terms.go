@@ -32,3 +32,7 @@ var private = []nostr.Kind{4, 13, 14, 15, 1059}
 // Private tells whether events of a kind are never served to strangers: those
 // for their recipients, and ephemeral ones, which are nobody's any more.
 func Private(k nostr.Kind) bool { return k.IsEphemeral() || slices.Contains(private, k) }
+
+// PrivateKinds returns the kinds for which Private is true, but for the
+// ephemeral ones.
+func PrivateKinds() []nostr.Kind { return slices.Clone(private) }

@@ -17,11 +17,6 @@ import (
 	"bigbrotr/internal/core/store"
 )
 
-const (
-	kindDeletion nostr.Kind = 5
-	kindVanish   nostr.Kind = 62
-)
-
 // archiveState is what the writer knows of the archive. A copy of it brings it
 // back when a transaction fails.
 type archiveState struct {
@@ -212,7 +207,7 @@ func (s *saving) events(ctx context.Context) error {
 			continue
 		}
 		n, err := s.addEvent(e)
-		if errors.Is(err, errRow) {
+		if errors.Is(err, store.ErrUnstorable) {
 			s.poison = append(s.poison, store.Rejected{Reason: reasonUnstorable, Raw: e.AppendJSON(nil)})
 			continue
 		}
@@ -229,7 +224,7 @@ func (s *saving) events(ctx context.Context) error {
 		s.saved.New++
 		s.fresh = append(s.fresh, s.w.nextSeq)
 		s.w.terms = appendTerms(s.w.terms, s.w.nextSeq, e)
-		if e.Kind == kindDeletion {
+		if e.Kind == store.KindDeletion {
 			if err := s.w.addDeletions(s.w.nextSeq, e); err != nil {
 				return err
 			}
@@ -247,7 +242,7 @@ func (s *saving) addEvent(e *nostr.Event) (n int64, err error) {
 	}
 	var tags, content string
 	var raw []byte
-	if tags, content, raw, s.buf, err = columns(e, s.buf); err != nil {
+	if tags, content, raw, s.buf, err = store.EventText(e, s.buf); err != nil {
 		return 0, err
 	}
 	var rawColumn any
@@ -260,12 +255,10 @@ func (s *saving) addEvent(e *nostr.Event) (n int64, err error) {
 // addIndexOnly is addEvent for a kind that is not kept whole. It refuses what a
 // full archive cannot hold: both have the same events.
 func (s *saving) addIndexOnly(e *nostr.Event) (n int64, err error) {
-	if !exact(e) {
-		if _, err := whole(e); err != nil {
-			return 0, err
-		}
+	if err := store.Storable(e); err != nil {
+		return 0, err
 	}
-	tagh, d, expires := indexColumns(e)
+	tagh, d, expires := indexColumns(store.IndexOf(e))
 	return s.c.exec(sqlAddEvent, s.w.nextSeq, e.ID[:], e.PubKey[:], e.CreatedAt, int64(e.Kind), s.batch.SeenAt, []byte{}, "", "", nil, tagh, d, expires)
 }
 
@@ -285,7 +278,7 @@ func (s *saving) refuses(e *nostr.Event) (bool, error) {
 		}
 		return found, err
 	}
-	if e.Kind != kindVanish {
+	if e.Kind != store.KindVanish {
 		if found, err := buried(e.PubKey[:], e.CreatedAt); found || err != nil {
 			return found, err
 		}
@@ -297,48 +290,12 @@ const sqlAddDeletion = `INSERT INTO deletion (h, author, created_at, seq) VALUES
 
 // addDeletions notes what a kind 5 event asks to forget.
 func (w *writer) addDeletions(seq int64, e *nostr.Event) error {
-	for _, h := range deletionHashes(e) {
+	for _, h := range store.DeletionHashes(e) {
 		if _, err := w.c.exec(sqlAddDeletion, h, int64(prefix(e.PubKey[:])), e.CreatedAt, seq); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// deletionHashes returns the hashes by which a request is found: those of its
-// tags and, since the address of an event that is not kept whole is known by
-// parts, those of the author's own addresses.
-func deletionHashes(e *nostr.Event) []int64 {
-	var hashes []int64
-	for _, t := range e.Tags {
-		if len(t) < 2 || t[0] != "e" && t[0] != "a" {
-			continue
-		}
-		hashes = append(hashes, store.TagHash(t[0], t[1]))
-		if t[0] == "e" {
-			continue
-		}
-		number, rest, _ := strings.Cut(t[1], ":")
-		kind, err := strconv.ParseInt(number, 10, 64)
-		d, own := strings.CutPrefix(rest, e.PubKey.String()+":")
-		if err == nil && own && t[1] == address(nostr.Kind(kind), e.PubKey, d) {
-			hashes = append(hashes, addressHash(nostr.Kind(kind), store.TagHash("d", d)))
-		}
-	}
-	return hashes
-}
-
-// address is how a tags write where versions of an event are (NIP-01).
-func address(kind nostr.Kind, author nostr.PubKey, d string) string {
-	return strconv.FormatInt(int64(kind), 10) + ":" + author.String() + ":" + d
-}
-
-// addressHash is the address of an event by its kind and the hash of its d tag.
-// Whose it is, the column author says. Its name is longer than a letter, so no
-// tag has it.
-func addressHash(kind nostr.Kind, d int64) int64 {
-	b := binary.BigEndian.AppendUint64(nil, uint64(kind))
-	return store.TagHash("address", string(binary.BigEndian.AppendUint64(b, uint64(d))))
 }
 
 var sqlAddTerms = `INSERT INTO term_new (h, created_at, seq, kind) VALUES ` + placeholders("(?, ?, ?, ?)") + ` ON CONFLICT DO NOTHING`
@@ -469,7 +426,7 @@ func (s *saving) quarantine() error {
 			if raw == nil {
 				raw = []byte{}
 			}
-			if _, err := s.c.exec(sqlAddQuarantine, relay, digest, substitute(r.Reason), s.batch.SeenAt, raw); err != nil {
+			if _, err := s.c.exec(sqlAddQuarantine, relay, digest, store.Substitute(r.Reason), s.batch.SeenAt, raw); err != nil {
 				return err
 			}
 			kept++
@@ -525,7 +482,7 @@ func (db *DB) ScanEvents(ctx context.Context, after store.Cursor, filter nostr.F
 			return
 		}
 		since, until := bounds(&filter)
-		wanted := matcher{filter: filter}
+		wanted := store.Matcher{Filter: filter}
 		for at < last && left != 0 {
 			if err := ctx.Err(); err != nil {
 				fail(err)
@@ -541,7 +498,7 @@ func (db *DB) ScanEvents(ctx context.Context, after store.Cursor, filter nostr.F
 				if left == 0 {
 					return
 				}
-				if !wanted.matches(&s) {
+				if !wanted.Matches(&s) {
 					continue
 				}
 				left--
@@ -560,13 +517,13 @@ const (
 	scanBytes = 4 << 20
 )
 
-func (db *DB) scanPage(ctx context.Context, after, last, since, until int64, kinds string) (page []archived, next int64, err error) {
+func (db *DB) scanPage(ctx context.Context, after, last, since, until int64, kinds string) (page []store.Record, next int64, err error) {
 	size := 0
 	next = last
 	err = db.read(ctx, func(c *conn) error {
 		var bad error
 		err := c.query(ctx, func(r row) bool {
-			var s archived
+			var s store.Record
 			if s, bad = scanEvent(r); bad != nil {
 				return false
 			}

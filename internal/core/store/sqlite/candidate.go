@@ -1,67 +1,13 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"bigbrotr/internal/core/dial"
-	"bigbrotr/internal/core/nostr"
-	"bigbrotr/internal/core/nostr/hints"
-	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 )
-
-// ranks are the classes by strength; the database holds their ranks.
-var ranks = []hints.Class{hints.Seed, hints.Monitor, hints.List, hints.API, hints.NIP05, hints.Hint, hints.Content}
-
-func classOf(rank int64) hints.Class {
-	if rank < 0 || rank >= int64(len(ranks)) {
-		return ""
-	}
-	return ranks[rank]
-}
-
-// place is what the mentions of one batch say of a URL in one class.
-type place struct {
-	url         relay.URL
-	rank        int
-	first, last int64
-	n           int64
-	authors     store.Distinct
-}
-
-func places(mentions []store.Mention) []*place {
-	type key struct {
-		url  relay.URL
-		rank int
-	}
-	byKey := make(map[key]*place)
-	var list []*place
-	for _, m := range mentions {
-		if m.URL.IsZero() {
-			continue
-		}
-		k := key{m.URL, m.Class.Rank()}
-		p := byKey[k]
-		if p == nil {
-			p = &place{url: m.URL, rank: k.rank, first: m.At, last: m.At}
-			byKey[k] = p
-			list = append(list, p)
-		}
-		p.first, p.last = min(p.first, m.At), max(p.last, m.At)
-		p.n++
-		if author := m.Author; author != (nostr.PubKey{}) {
-			p.authors.Add((*[32]byte)(&author))
-		}
-	}
-	slices.SortFunc(list, func(a, b *place) int {
-		return cmp.Or(cmp.Compare(a.url.String(), b.url.String()), cmp.Compare(a.rank, b.rank))
-	})
-	return list
-}
 
 const (
 	sqlMentions   = `SELECT class, authors FROM mention WHERE url = ?`
@@ -78,14 +24,14 @@ const (
 
 // addMentions returns how many candidates are new.
 func (w *writer) addMentions(ctx context.Context, mentions []store.Mention) (added int, err error) {
-	list := places(mentions)
+	list := store.Places(mentions)
 	for len(list) > 0 {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		url := list[0].url
+		url := list[0].URL
 		n := 1
-		for n < len(list) && list[n].url == url {
+		for n < len(list) && list[n].URL == url {
 			n++
 		}
 		fresh, err := w.addPlaces(list[:n])
@@ -102,10 +48,10 @@ func (w *writer) addMentions(ctx context.Context, mentions []store.Mention) (add
 
 // addPlaces records the places of one URL and tells whether it is a new
 // candidate.
-func (w *writer) addPlaces(list []*place) (fresh bool, err error) {
+func (w *writer) addPlaces(list []*store.Place) (fresh bool, err error) {
 	var all store.Distinct
-	url, text := list[0].url, list[0].url.String()
-	first := list[0].first
+	url, text := list[0].URL, list[0].URL.String()
+	first := list[0].First
 	if err := errors.Join(w.c.each(func(r row) bool {
 		var before *store.Distinct
 		if before, err = store.ParseDistinct(r.blob(1)); err != nil {
@@ -113,8 +59,8 @@ func (w *writer) addPlaces(list []*place) (fresh bool, err error) {
 		}
 		all.Merge(before)
 		for _, p := range list {
-			if int64(p.rank) == r.int(0) {
-				p.authors.Merge(before)
+			if int64(p.Rank) == r.int(0) {
+				p.Authors.Merge(before)
 			}
 		}
 		return true
@@ -122,13 +68,13 @@ func (w *writer) addPlaces(list []*place) (fresh bool, err error) {
 		return false, err
 	}
 	for _, p := range list {
-		all.Merge(&p.authors)
-		first = min(first, p.first)
-		if _, err := w.c.exec(sqlAddMention, text, int64(p.rank), p.first, p.last, p.n, p.authors.AppendTo([]byte{})); err != nil {
+		all.Merge(&p.Authors)
+		first = min(first, p.First)
+		if _, err := w.c.exec(sqlAddMention, text, int64(p.Rank), p.First, p.Last, p.N, p.Authors.AppendTo([]byte{})); err != nil {
 			return false, err
 		}
 	}
-	strongest := int64(list[0].rank) // list is sorted
+	strongest := int64(list[0].Rank) // list is sorted
 	n, err := w.c.exec(sqlAddCandidate, text, string(url.Network()), first, strongest, all.Count())
 	if err != nil || n > 0 {
 		return n > 0, err
@@ -203,9 +149,9 @@ func (db *DB) DueCandidates(ctx context.Context, due store.Due) ([]store.Candida
 		if err := w.c.query(ctx, func(r row) bool {
 			c := store.Candidate{
 				FirstSeen: r.int(1), Attempts: int(r.int(2)), NextDue: r.int(3), LastCause: dial.Cause(r.text(4)),
-				Class: classOf(r.int(5)), DistinctAuthors: int(r.int(6)),
+				Class: store.ClassOf(r.int(5)), DistinctAuthors: int(r.int(6)),
 			}
-			c.URL, bad = parseURL(r.text(0))
+			c.URL, bad = store.ParseURL(r.text(0))
 			candidates = append(candidates, c)
 			return bad == nil
 		}, sqlDueCandidates, due.Now, networkList(due.Networks), int64(due.Limit)); err != nil || bad != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"strings"
 
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/store"
@@ -81,7 +80,7 @@ func (w *writer) saveCheck(relay int64, check *store.Check) error {
 		if _, err := w.c.exec(sqlAddDocument, id[:], d.Type, append([]byte{}, d.Data...)); err != nil {
 			return err
 		}
-		name, software := introduces(d)
+		name, software := d.Introduces()
 		if _, err := w.c.exec(sqlSetDocument, relay, name, software); err != nil {
 			return err
 		}
@@ -93,7 +92,7 @@ func (w *writer) saveCheck(relay int64, check *store.Check) error {
 		return err
 	}
 	if _, err := w.c.exec(sqlAddCheck, relay, check.Probe, check.At, integer(check.OK), string(check.Cause), string(text),
-		substitute(check.Detail), document); err != nil {
+		store.Substitute(check.Detail), document); err != nil {
 		return err
 	}
 	if _, err := w.c.exec(sqlSetChecked, relay, check.At); err != nil || !check.OK {
@@ -106,26 +105,6 @@ func (w *writer) saveCheck(relay int64, check *store.Check) error {
 		_, err = w.c.exec(sqlSetRead, relay, ms)
 	}
 	return err
-}
-
-// shownText is how many bytes of a text of a document are repeated in lists.
-const shownText = 200
-
-// introduces reads how a relay calls itself. A document without these, or with
-// something else in their place, has empty ones.
-func introduces(d *store.Document) (name, software string) {
-	var fields map[string]json.RawMessage
-	if d.Type != "nip11" || json.Unmarshal(d.Data, &fields) != nil {
-		return "", ""
-	}
-	read := func(key string) string {
-		var text string
-		if json.Unmarshal(fields[key], &text) != nil {
-			return ""
-		}
-		return strings.ToValidUTF8(substitute(text[:min(len(text), shownText)]), "")
-	}
-	return read("name"), read("software")
 }
 
 // The newest of every probe: the names are stepped through by the index, since

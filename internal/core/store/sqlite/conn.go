@@ -243,7 +243,7 @@ func translate(err error) error {
 			meaning = errWrite
 		}
 	case lib.SQLITE_CONSTRAINT, lib.SQLITE_TOOBIG, lib.SQLITE_MISMATCH:
-		meaning = errRow
+		meaning = store.ErrUnstorable
 	}
 	if meaning == nil {
 		return err
@@ -252,8 +252,6 @@ func translate(err error) error {
 }
 
 var (
-	// errRow says that one row cannot be held; the transaction goes on.
-	errRow = errors.New("the row cannot be held")
 	// errWrite says that the operating system refused a write.
 	errWrite = errors.New("write failed")
 )

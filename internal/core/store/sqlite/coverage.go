@@ -1,11 +1,8 @@
 package sqlite
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 
@@ -22,7 +19,7 @@ const (
 // the same events: the order and number of repetitions in their lists, and the
 // limit, do not matter.
 func (db *DB) FilterID(ctx context.Context, filter nostr.Filter) (store.FilterID, error) {
-	text := canonicalFilter(filter)
+	text := store.FilterText(filter)
 	var id int64
 	err := db.read(ctx, func(c *conn) error {
 		_, err := c.one(ctx, func(r row) { id = r.int(0) }, sqlFilterID, text)
@@ -63,25 +60,6 @@ func (db *DB) Filter(ctx context.Context, id store.FilterID) (nostr.Filter, erro
 		return nostr.Filter{}, fmt.Errorf("read filter %d: %w", id, err)
 	}
 	return filter, nil
-}
-
-func canonicalFilter(f nostr.Filter) string {
-	f.IDs = set(f.IDs, func(a, b nostr.ID) int { return bytes.Compare(a[:], b[:]) })
-	f.Authors = set(f.Authors, func(a, b nostr.PubKey) int { return bytes.Compare(a[:], b[:]) })
-	f.Kinds = set(f.Kinds, cmp.Compare)
-	f.Tags = maps.Clone(f.Tags)
-	for name, values := range f.Tags {
-		f.Tags[name] = set(values, cmp.Compare)
-	}
-	f.Limit = nil
-	return string(f.AppendJSON(nil))
-}
-
-// set returns a sorted copy without repetitions.
-func set[T comparable](list []T, order func(a, b T) int) []T {
-	list = slices.Clone(list)
-	slices.SortFunc(list, order)
-	return slices.Compact(list)
 }
 
 const (

@@ -208,11 +208,11 @@ func (th *thinning) save(w *writer) error {
 func (th *thinning) some(w *writer) error {
 	until := min(th.at+scanSpan, th.last)
 	kinds := cmp.Or(kindList(th.keep.FullKinds), "[]")
-	var events []archived
+	var events []store.Record
 	size, n := 0, 0
 	var bad error
 	if err := w.c.each(func(r row) bool {
-		var a archived
+		var a store.Record
 		a, bad = scanEvent(r)
 		events = append(events, a)
 		size += len(r.text(7)) + len(r.text(8)) + len(r.blob(9))
@@ -236,9 +236,9 @@ func (th *thinning) some(w *writer) error {
 }
 
 // event drops what an index does not keep of an event.
-func (th *thinning) event(w *writer, a *archived) error {
+func (th *thinning) event(w *writer, a *store.Record) error {
 	e := &a.Event
-	if e.Kind == kindDeletion {
+	if e.Kind == store.KindDeletion {
 		// What it asks to forget may become thin, and is found by another hash
 		// then, which older versions did not note.
 		if err := w.addDeletions(int64(a.Seq), e); err != nil {
@@ -249,7 +249,7 @@ func (th *thinning) event(w *writer, a *archived) error {
 		}
 	}
 	th.dropped = true
-	tagh, d, expires := indexColumns(e)
+	tagh, d, expires := indexColumns(store.IndexOf(e))
 	_, err := w.c.exec(sqlThinEvent, tagh, d, expires, int64(a.Seq))
 	return err
 }

@@ -195,7 +195,7 @@ func TestKeepUpgrade(t *testing.T) {
 	events := deleting(author, 5)
 	var hidden []int64
 	for i := range 5 {
-		hidden = append(hidden, addressHash(30023, store.TagHash("d", fmt.Sprint(i))))
+		hidden = append(hidden, store.AddressHash(30023, store.TagHash("d", fmt.Sprint(i))))
 	}
 	if err := reopen(path, Options{}, func(db *DB) error {
 		if _, err := db.SaveBatch(t.Context(), store.Batch{Events: events}); err != nil {

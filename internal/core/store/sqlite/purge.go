@@ -12,20 +12,6 @@ import (
 // purgeSlice is how many events one transaction of a purge deletes.
 const purgeSlice = 500
 
-// vanishes tells whether an event asks every relay to forget its author
-// (NIP-62).
-func vanishes(e *nostr.Event) bool {
-	if e.Kind != kindVanish {
-		return false
-	}
-	for _, t := range e.Tags {
-		if len(t) > 1 && t[0] == "relay" && t[1] == "ALL_RELAYS" {
-			return true
-		}
-	}
-	return false
-}
-
 const sqlAddTombstone = `
 	INSERT INTO tombstone (target, until, purged) VALUES (?, ?, 0)
 	ON CONFLICT (target) DO UPDATE SET until = excluded.until, purged = 0 WHERE excluded.until > until`
@@ -35,7 +21,7 @@ const sqlAddTombstone = `
 func (s *saving) vanish() error {
 	for i := range s.batch.Events {
 		e := &s.batch.Events[i]
-		if !vanishes(e) {
+		if !store.Vanishes(e) {
 			continue
 		}
 		n, err := s.c.exec(sqlAddTombstone, e.PubKey[:], e.CreatedAt)
@@ -97,10 +83,10 @@ func (w *writer) purgeSome(target []byte, until int64) (more bool, err error) {
 	if len(target) != len(nostr.PubKey{}) {
 		return false, store.ErrCorrupt
 	}
-	var events []archived
+	var events []store.Record
 	var bad error
 	if err := w.c.each(func(r row) bool {
-		var s archived
+		var s store.Record
 		s, bad = scanEvent(r)
 		events = append(events, s)
 		return bad == nil
@@ -108,7 +94,7 @@ func (w *writer) purgeSome(target []byte, until int64) (more bool, err error) {
 		return false, errors.Join(err, bad)
 	}
 	w.purges++
-	sums := newSums()
+	sums := store.NewSums()
 	counted, err := w.counted(uninterrupted())
 	if err != nil {
 		return false, err
@@ -136,7 +122,7 @@ func (w *writer) purgeSome(target []byte, until int64) (more bool, err error) {
 type pair struct{ relay, seq int64 }
 
 // waiting returns the sightings of events that the sums do not hold yet.
-func (w *writer) waiting(events []archived) (map[pair]bool, error) {
+func (w *writer) waiting(events []store.Record) (map[pair]bool, error) {
 	wanted := make(map[int64]bool, len(events))
 	for i := range events {
 		wanted[int64(events[i].Seq)] = true
@@ -152,9 +138,9 @@ func (w *writer) waiting(events []archived) (map[pair]bool, error) {
 	}, sqlSightingLog)
 }
 
-func (w *writer) purgeEvent(s *archived, sums *sums, counted int64, waiting map[pair]bool) error {
+func (w *writer) purgeEvent(s *store.Record, sums *store.Sums, counted int64, waiting map[pair]bool) error {
 	e, seq := &s.Event, int64(s.Seq)
-	hashes := slices.Collect(s.hashes())
+	hashes := slices.Clone(s.Index.Tags)
 	for _, t := range appendTerms(nil, seq, e) {
 		hashes = append(hashes, t.h)
 	}
@@ -163,8 +149,8 @@ func (w *writer) purgeEvent(s *archived, sums *sums, counted int64, waiting map[
 			return err
 		}
 	}
-	if e.Kind == kindDeletion {
-		for _, h := range append(deletionHashes(e), hashes...) {
+	if e.Kind == store.KindDeletion {
+		for _, h := range append(store.DeletionHashes(e), hashes...) {
 			if _, err := w.c.exec(sqlDeleteDeletion, h, int64(prefix(e.PubKey[:])), e.CreatedAt, seq); err != nil {
 				return err
 			}
@@ -172,14 +158,14 @@ func (w *writer) purgeEvent(s *archived, sums *sums, counted int64, waiting map[
 	}
 	if err := w.c.each(func(r row) bool {
 		if !waiting[pair{r.int(0), seq}] {
-			sums.sighting(r.int(0), e.CreatedAt, int64(e.Kind))
+			sums.Sighting(r.int(0), e.CreatedAt, int64(e.Kind), 1)
 		}
 		return true
 	}, sqlSightingRelays, seq); err != nil {
 		return err
 	}
 	if seq <= counted {
-		sums.event(e.CreatedAt, int64(e.Kind), nil)
+		sums.Event(e.CreatedAt, int64(e.Kind), nil)
 	}
 	for _, sql := range []string{sqlDeleteSightings, sqlDeleteEvent} {
 		if _, err := w.c.exec(sql, seq); err != nil {

@@ -96,7 +96,7 @@ func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, 
 	if err != nil {
 		return nil, "", err
 	}
-	p := page{c: c, q: &q, after: after, wanted: matcher{filter: q.Filter}}
+	p := page{c: c, q: &q, after: after, wanted: store.Matcher{Filter: q.Filter}}
 	for !p.full {
 		batch, err := hits.next(ctx, min(max(q.Limit-len(p.events), 16), 256))
 		if err != nil {
@@ -124,7 +124,7 @@ type page struct {
 	c      *conn
 	q      *store.EventQuery
 	after  *position
-	wanted matcher
+	wanted store.Matcher
 	events []store.Stored
 	size   int
 	second []store.Stored // sorted by id
@@ -135,11 +135,11 @@ type page struct {
 // take reads the events of hits, which are of falling time, and keeps what the
 // query asks for.
 func (p *page) take(ctx context.Context, hits []hit) error {
-	rows := make(map[int64]archived, len(hits))
+	rows := make(map[int64]store.Record, len(hits))
 	if err := inChunks(nil, hits, func(args []any, h hit) []any { return append(args, h.seq) }, func(args []any) error {
 		var bad error
 		err := p.c.query(ctx, func(r row) bool {
-			var s archived
+			var s store.Record
 			s, bad = scanEvent(r)
 			rows[int64(s.Seq)] = s
 			return bad == nil
@@ -177,7 +177,7 @@ func (p *page) take(ctx context.Context, hits []hit) error {
 func (p *page) trim() {
 	size := p.size
 	for i := range p.second {
-		size += weight(&p.second[i].Event)
+		size += p.second[i].Weight()
 		if len(p.events)+i >= p.q.Limit || i > 0 && size > pageBytes {
 			p.second, p.cut = p.second[:i], true
 			return
@@ -188,107 +188,34 @@ func (p *page) trim() {
 // flush puts a second that is over on the page.
 func (p *page) flush() {
 	for i := range p.second {
-		p.size += weight(&p.second[i].Event)
+		p.size += p.second[i].Weight()
 	}
 	p.events = append(p.events, p.second...)
 	p.second = p.second[:0]
 	p.full = p.cut || len(p.events) >= p.q.Limit || p.size > pageBytes
 }
 
-func weight(e *nostr.Event) int {
-	n := 200 + len(e.Content)
-	for _, t := range e.Tags {
-		for _, s := range t {
-			n += 16 + len(s)
-		}
-	}
-	return n
-}
-
-func (p *page) wants(ctx context.Context, a *archived) (bool, error) {
-	if !p.after.after(&a.Event) || !p.wanted.matches(a) {
+func (p *page) wants(ctx context.Context, a *store.Record) (bool, error) {
+	if !p.after.after(&a.Event) || !p.wanted.Matches(a) {
 		return false, nil
 	}
 	if !p.q.Public {
 		return true, nil
 	}
-	if store.Private(a.Event.Kind) || a.expired(p.q.Now) {
+	if store.Private(a.Event.Kind) || a.Expired(p.q.Now) {
 		return false, nil
 	}
 	deleted, err := p.c.deleted(ctx, a)
 	return !deleted, err
 }
 
-// expired tells whether an event's time is over (NIP-40).
-func (a *archived) expired(now int64) bool {
-	at, ok := a.expires, a.expiring
-	if !a.IndexOnly {
-		at, ok = expiry(&a.Event)
-	}
-	return ok && at <= now
-}
-
-// matcher tells which events match a filter.
-type matcher struct {
-	filter nostr.Filter
-	// For events whose tags are not kept: the filter without its tags, and the
-	// sorted hashes of the values of each. Made for the first such event.
-	rest   *nostr.Filter
-	hashes [][]int64
-}
-
-func (m *matcher) matches(a *archived) bool {
-	if !a.IndexOnly {
-		return m.filter.Matches(&a.Event)
-	}
-	if m.rest == nil {
-		m.split()
-	}
-	if !m.rest.Matches(&a.Event) {
-		return false
-	}
-	for _, wanted := range m.hashes {
-		found := false
-		for h := range a.hashes() {
-			if _, found = slices.BinarySearch(wanted, h); found {
-				break
-			}
-		}
-		if !found {
-			return false
-		}
-	}
-	return true
-}
-
-func (m *matcher) split() {
-	rest := m.filter
-	rest.Tags = nil
-	m.rest = &rest
-	for name, values := range m.filter.Tags {
-		if len(values) > 0 {
-			hashes := tagHashes(name, values)
-			slices.Sort(hashes)
-			m.hashes = append(m.hashes, hashes)
-		}
-	}
-}
-
-func tagHashes(name string, values []string) []int64 {
-	hashes := make([]int64, len(values))
-	for i, v := range values {
-		hashes[i] = store.TagHash(name, v)
-	}
-	return hashes
-}
-
 const sqlDeletions = `SELECT seq FROM deletion WHERE h = ? AND author = ? AND created_at >= ? ORDER BY created_at DESC LIMIT 1`
 
 // deleted tells whether its author asked to forget an event (NIP-09). By id
 // that holds for ever, by address for versions up to the request.
-func (c *conn) deleted(ctx context.Context, a *archived) (bool, error) {
+func (c *conn) deleted(ctx context.Context, a *store.Record) (bool, error) {
 	e := &a.Event
-	if e.Kind == kindDeletion {
+	if e.Kind == store.KindDeletion {
 		return false, nil
 	}
 	found, err := c.asked(ctx, e, nostr.Tag{"e", e.ID.String()}, math.MinInt64)
@@ -296,20 +223,20 @@ func (c *conn) deleted(ctx context.Context, a *archived) (bool, error) {
 		return found, err
 	}
 	if a.IndexOnly && e.Kind.IsAddressable() {
-		h := addressHash(e.Kind, a.d)
-		return c.askedBy(ctx, e, h, e.CreatedAt, func(request *nostr.Event) bool { return slices.Contains(deletionHashes(request), h) })
+		h := store.AddressHash(e.Kind, *a.D)
+		return c.askedBy(ctx, e, h, e.CreatedAt, func(request *nostr.Event) bool { return slices.Contains(store.DeletionHashes(request), h) })
 	}
 	d := ""
 	if e.Kind.IsAddressable() {
-		d = dTag(e)
+		d = store.DTag(e)
 	}
-	return c.asked(ctx, e, nostr.Tag{"a", address(e.Kind, e.PubKey, d)}, e.CreatedAt)
+	return c.asked(ctx, e, nostr.Tag{"a", store.Address(e.Kind, e.PubKey, d)}, e.CreatedAt)
 }
 
 // asked looks for a request by the author of e with a tag, not before a time.
 func (c *conn) asked(ctx context.Context, e *nostr.Event, tag nostr.Tag, since int64) (bool, error) {
 	return c.askedBy(ctx, e, store.TagHash(tag[0], tag[1]), since, func(request *nostr.Event) bool {
-		filter := nostr.Filter{Kinds: []nostr.Kind{kindDeletion}, Tags: map[string][]string{tag[0]: {tag[1]}}}
+		filter := nostr.Filter{Kinds: []nostr.Kind{store.KindDeletion}, Tags: map[string][]string{tag[0]: {tag[1]}}}
 		return filter.Matches(request)
 	})
 }
@@ -323,7 +250,7 @@ func (c *conn) askedBy(ctx context.Context, e *nostr.Event, h, since int64, beli
 	if !found || err != nil {
 		return false, err
 	}
-	var request archived
+	var request store.Record
 	var bad error
 	found, err = c.one(ctx, func(r row) { request, bad = scanEvent(r) }, sqlEventBySeq, seq)
 	if err = errors.Join(err, bad); err != nil || !found {
@@ -514,7 +441,7 @@ func (c *conn) terms(ctx context.Context, f *nostr.Filter, since, until int64) (
 		if len(values) == 0 || len(values) > maxStreams || !store.Indexed(nostr.Tag{name, ""}) {
 			continue
 		}
-		options = append(options, tagHashes(name, values))
+		options = append(options, store.TagHashes(name, values))
 	}
 	if len(options) < 2 {
 		return slices.Concat(options...), nil
@@ -608,7 +535,7 @@ func (db *DB) EventRelays(ctx context.Context, id nostr.ID) ([]store.Carried, er
 		var bad error
 		err = c.query(ctx, func(r row) bool {
 			one := store.Carried{SeenAt: r.int(1)}
-			one.URL, bad = parseURL(r.text(0))
+			one.URL, bad = store.ParseURL(r.text(0))
 			relays = append(relays, one)
 			return bad == nil
 		}, sqlEventRelays, seq)
@@ -663,7 +590,7 @@ func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.R
 				}, sqlRelayCoverage, int64(summaries[i].ID)); err != nil {
 					return err
 				}
-				summarize(&summaries[i], claims)
+				summaries[i].Summarize(claims)
 			}
 			return nil
 		})
@@ -672,23 +599,6 @@ func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.R
 		return nil, fmt.Errorf("read relays: %w", err)
 	}
 	return summaries, nil
-}
-
-// summarize puts the claims of all filters of a relay together.
-func summarize(s *store.RelaySummary, claims []store.Coverage) {
-	if len(claims) == 0 {
-		return
-	}
-	slices.SortFunc(claims, func(a, b store.Coverage) int { return cmp.Compare(a.Lo, b.Lo) })
-	first := claims[0]
-	s.Lo, s.Hi, s.Level, s.AsOf = first.Lo, first.Hi, first.Level, first.AsOf
-	for _, c := range claims[1:] {
-		if c.Lo > s.Hi && c.Lo-1 > s.Hi {
-			s.Gaps++
-		}
-		s.Hi = max(s.Hi, c.Hi)
-		s.Level, s.AsOf = min(s.Level, c.Level), min(s.AsOf, c.AsOf)
-	}
 }
 
 // RelayCoverage implements store.RelayReader.

@@ -115,13 +115,13 @@ const (
 
 // events counts the events that the sums should hold and compares.
 func (rc *recounting) events(ctx context.Context) error {
-	is := newSums()
+	is := store.NewSums()
 	for after, more := int64(0), true; more; {
 		rows := 0
 		if err := rc.db.read(ctx, func(c *conn) error {
 			return c.query(ctx, func(r row) bool {
 				after = r.int(0)
-				is.event(r.int(1), r.int(2), r.blob(3))
+				is.Event(r.int(1), r.int(2), r.blob(3))
 				rows++
 				return true
 			}, sqlFoldEvents, after, rc.counted, int64(recountRows))
@@ -130,16 +130,16 @@ func (rc *recounting) events(ctx context.Context) error {
 		}
 		more = rows == recountRows
 	}
-	if err := rc.total(ctx, "events", is.events, is.authors.AppendTo([]byte{})); err != nil {
+	if err := rc.total(ctx, "events", is.Events, is.Authors.AppendTo([]byte{})); err != nil {
 		return err
 	}
-	if err := rc.authored(ctx, "rollup_day", "day=%d", is.days, sqlAllDays, sqlSetDay, sqlUnsetDay); err != nil {
+	if err := rc.authored(ctx, "rollup_day", "day=%d", is.Days, sqlAllDays, sqlSetDay, sqlUnsetDay); err != nil {
 		return err
 	}
-	if err := rc.authored(ctx, "rollup_kind", "kind=%d", is.kinds, sqlAllKinds, sqlSetKind, sqlUnsetKind); err != nil {
+	if err := rc.authored(ctx, "rollup_kind", "kind=%d", is.Kinds, sqlAllKinds, sqlSetKind, sqlUnsetKind); err != nil {
 		return err
 	}
-	return rc.numbers(ctx, "rollup_day_kind", "day=%d kind=%d", is.dayKinds, sqlSetDayKind, sqlUnsetDKind, sqlAllDayKinds)
+	return rc.numbers(ctx, "rollup_day_kind", "day=%d kind=%d", is.DayKinds, sqlSetDayKind, sqlUnsetDKind, sqlAllDayKinds)
 }
 
 func (rc *recounting) total(ctx context.Context, name string, is int64, authors []byte) error {
@@ -159,7 +159,7 @@ func (rc *recounting) total(ctx context.Context, name string, is int64, authors 
 
 // authored compares sums that have authors. Authors alone are set right without
 // a word: they are estimates, and deletions leave them behind.
-func (rc *recounting) authored(ctx context.Context, rollup, key string, is map[int64]*sum, read, set, unset string) error {
+func (rc *recounting) authored(ctx context.Context, rollup, key string, is map[int64]*store.Sum, read, set, unset string) error {
 	type was struct {
 		key, n  int64
 		authors []byte
@@ -174,15 +174,15 @@ func (rc *recounting) authored(ctx context.Context, rollup, key string, is map[i
 		switch {
 		case now == nil:
 			err = rc.differs(ctx, rollup, fmt.Sprintf(key, was.key), was.n, 0, unset, was.key)
-		case now.n != was.n || !bytes.Equal(now.authors.AppendTo([]byte{}), was.authors):
-			err = rc.differs(ctx, rollup, fmt.Sprintf(key, was.key), was.n, now.n, set, was.key, now.n, now.authors.AppendTo([]byte{}))
+		case now.N != was.n || !bytes.Equal(now.Authors.AppendTo([]byte{}), was.authors):
+			err = rc.differs(ctx, rollup, fmt.Sprintf(key, was.key), was.n, now.N, set, was.key, now.N, now.Authors.AppendTo([]byte{}))
 		}
 		if err != nil {
 			return err
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(is)) {
-		if err := rc.differs(ctx, rollup, fmt.Sprintf(key, k), 0, is[k].n, set, k, is[k].n, is[k].authors.AppendTo([]byte{})); err != nil {
+		if err := rc.differs(ctx, rollup, fmt.Sprintf(key, k), 0, is[k].N, set, k, is[k].N, is[k].Authors.AppendTo([]byte{})); err != nil {
 			return err
 		}
 	}
@@ -265,7 +265,7 @@ func (rc *recounting) sightings(ctx context.Context) error {
 }
 
 func (rc *recounting) relay(ctx context.Context, relay int64) (int64, error) {
-	is := newSums()
+	is := store.NewSums()
 	waiting := make(map[int64]bool)
 	for log, after, more := int64(0), int64(0), true; more; {
 		rows := 0
@@ -285,7 +285,7 @@ func (rc *recounting) relay(ctx context.Context, relay int64) (int64, error) {
 					rows++
 					after = r.int(0)
 					if r[1] != nil && !waiting[after] {
-						is.sighting(relay, r.int(1), r.int(2))
+						is.Sighting(relay, r.int(1), r.int(2), 1)
 					}
 					return true
 				}, sqlRelaySightings, relay, after, int64(recountRows))
@@ -302,19 +302,19 @@ func (rc *recounting) relay(ctx context.Context, relay int64) (int64, error) {
 	}); err != nil {
 		return 0, err
 	}
-	if key := fmt.Sprintf("relay=%d", relay); was != is.sightings {
-		set, args := sqlSetRelaySum, []any{relay, is.sightings}
-		if is.sightings == 0 {
+	if key := fmt.Sprintf("relay=%d", relay); was != is.Sightings {
+		set, args := sqlSetRelaySum, []any{relay, is.Sightings}
+		if is.Sightings == 0 {
 			set, args = sqlUnsetRelaySum, args[:1]
 		}
-		if err := rc.differs(ctx, "rollup_relay", key, was, is.sightings, set, args...); err != nil {
+		if err := rc.differs(ctx, "rollup_relay", key, was, is.Sightings, set, args...); err != nil {
 			return 0, err
 		}
 	}
-	if err := rc.numbers(ctx, "rollup_relay_kind", "relay=%d kind=%d", is.relayKinds, sqlSetRelayKind, sqlUnsetRelayKind, sqlRelayKinds, relay); err != nil {
+	if err := rc.numbers(ctx, "rollup_relay_kind", "relay=%d kind=%d", is.RelayKinds, sqlSetRelayKind, sqlUnsetRelayKind, sqlRelayKinds, relay); err != nil {
 		return 0, err
 	}
-	return is.sightings, rc.numbers(ctx, "rollup_relay_day", "relay=%d day=%d", is.relayDays, sqlSetRelayDay, sqlUnsetRelayDay, sqlRelayDays, relay)
+	return is.Sightings, rc.numbers(ctx, "rollup_relay_day", "relay=%d day=%d", is.RelayDays, sqlSetRelayDay, sqlUnsetRelayDay, sqlRelayDays, relay)
 }
 
 // snapshot runs reads that see the same state. Many small ones are also cheaper

@@ -15,22 +15,12 @@ import (
 const relayColumns = `r.id, r.url, r.first_seen, r.promoted_at, r.state, r.state_since, r.cause, r.last_up, r.failures, r.alias_of`
 
 func scanRelay(r row) (store.Relay, error) {
-	u, err := parseURL(r.text(1))
+	u, err := store.ParseURL(r.text(1))
 	return store.Relay{
 		ID: store.RelayID(r.int(0)), URL: u, FirstSeen: r.int(2), PromotedAt: r.int(3),
 		State: store.State(r.text(4)), StateSince: r.int(5), Cause: dial.Cause(r.text(6)), LastUp: r.int(7),
 		Failures: int(r.int(8)), AliasOf: store.RelayID(r.int(9)),
 	}, err
-}
-
-// parseURL reads a URL that was stored as it printed. Whether local addresses
-// are allowed was decided when it was stored.
-func parseURL(text string) (relay.URL, error) {
-	u, err := relay.Rules{AllowLocal: true}.Parse(text)
-	if err != nil {
-		return relay.URL{}, fmt.Errorf("stored: %w", err)
-	}
-	return u, nil
 }
 
 const (

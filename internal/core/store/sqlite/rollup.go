@@ -15,63 +15,8 @@ const (
 	// the writer.
 	foldEvents    = 5000
 	foldSightings = 20000
-	day           = 86400
+	day           = store.Day
 )
-
-// sum counts events, and their authors when they are added.
-type sum struct {
-	n       int64
-	authors store.Distinct
-}
-
-// sums are additions to the rollups.
-type sums struct {
-	events, sightings int64
-	authors           store.Distinct
-	days, kinds       map[int64]*sum
-	dayKinds          map[[2]int64]int64
-	relays            map[int64]int64
-	relayKinds        map[[2]int64]int64
-	relayDays         map[[2]int64]int64
-}
-
-func newSums() *sums {
-	return &sums{
-		days: make(map[int64]*sum), kinds: make(map[int64]*sum), dayKinds: make(map[[2]int64]int64),
-		relays: make(map[int64]int64), relayKinds: make(map[[2]int64]int64), relayDays: make(map[[2]int64]int64),
-	}
-}
-
-// event counts an event; author is nil when only the number matters.
-func (s *sums) event(at, kind int64, author []byte) {
-	s.events++
-	s.dayKinds[[2]int64{at / day, kind}]++
-	days, kinds := entry(s.days, at/day), entry(s.kinds, kind)
-	days.n++
-	kinds.n++
-	if len(author) == 32 {
-		key := (*[32]byte)(author)
-		s.authors.Add(key)
-		days.authors.Add(key)
-		kinds.authors.Add(key)
-	}
-}
-
-func (s *sums) sighting(relay, at, kind int64) {
-	s.sightings++
-	s.relays[relay]++
-	s.relayKinds[[2]int64{relay, kind}]++
-	s.relayDays[[2]int64{relay, at / day}]++
-}
-
-func entry(m map[int64]*sum, key int64) *sum {
-	s := m[key]
-	if s == nil {
-		s = new(sum)
-		m[key] = s
-	}
-	return s
-}
 
 const (
 	sqlCounted     = `SELECT seq FROM rollup_total WHERE name = 'events'`
@@ -113,19 +58,19 @@ func (w *writer) refresh(ctx context.Context, limit int) (store.Refreshed, error
 	if limit <= 0 {
 		return done, nil
 	}
-	s := newSums()
+	s := store.NewSums()
 	counted, err := w.counted(ctx)
 	if err != nil {
 		return done, err
 	}
 	if err := w.c.query(ctx, func(r row) bool {
 		counted = r.int(0)
-		s.event(r.int(1), r.int(2), r.blob(3))
+		s.Event(r.int(1), r.int(2), r.blob(3))
 		return true
 	}, sqlFoldEvents, counted, w.nextSeq, int64(limit)); err != nil {
 		return done, err
 	}
-	done.Events = int(s.events)
+	done.Events = int(s.Events)
 	done.More = done.Events == limit
 
 	var last int64
@@ -148,7 +93,7 @@ func (w *writer) refresh(ctx context.Context, limit int) (store.Refreshed, error
 	if err := inChunks(nil, slices.Sorted(maps.Keys(relaysOf)), func(args []any, seq int64) []any { return append(args, seq) }, func(args []any) error {
 		return w.c.query(ctx, func(r row) bool {
 			for _, relay := range relaysOf[r.int(0)] {
-				s.sighting(relay, r.int(1), r.int(2))
+				s.Sighting(relay, r.int(1), r.int(2), 1)
 			}
 			return true
 		}, sqlFoldSightings, args...)
@@ -189,31 +134,31 @@ const (
 
 // add adds the sums to the rollups, or with sign -1 takes them off. Authors are
 // only ever added: a sketch cannot forget, the next recount does.
-func (w *writer) add(s *sums, sign int64) error {
-	if s.events != 0 {
-		if err := w.addAuthors(sqlTotalAuthors, nil, &s.authors, func(authors []byte) error {
+func (w *writer) add(s *store.Sums, sign int64) error {
+	if s.Events != 0 {
+		if err := w.addAuthors(sqlTotalAuthors, nil, &s.Authors, func(authors []byte) error {
 			_, err := w.c.exec(sqlSetAuthors, authors)
 			return err
 		}); err != nil {
 			return err
 		}
 	}
-	for name, n := range map[string]int64{"events": s.events, "sightings": s.sightings} {
+	for name, n := range map[string]int64{"events": s.Events, "sightings": s.Sightings} {
 		if _, err := w.c.exec(sqlAddTotal, sign*n, name); err != nil {
 			return err
 		}
 	}
 	for _, t := range []struct {
-		sums                map[int64]*sum
+		sums                map[int64]*store.Sum
 		authors, add, strip string
 	}{
-		{s.days, sqlDayAuthors, sqlAddDay, sqlDropDay},
-		{s.kinds, sqlKindAuthors, sqlAddKind, sqlDropKind},
+		{s.Days, sqlDayAuthors, sqlAddDay, sqlDropDay},
+		{s.Kinds, sqlKindAuthors, sqlAddKind, sqlDropKind},
 	} {
 		for _, key := range slices.Sorted(maps.Keys(t.sums)) {
 			one := t.sums[key]
-			if err := w.addAuthors(t.authors, []any{key}, &one.authors, func(authors []byte) error {
-				_, err := w.c.exec(t.add, key, sign*one.n, authors)
+			if err := w.addAuthors(t.authors, []any{key}, &one.Authors, func(authors []byte) error {
+				_, err := w.c.exec(t.add, key, sign*one.N, authors)
 				return err
 			}); err != nil {
 				return err
@@ -225,8 +170,8 @@ func (w *writer) add(s *sums, sign int64) error {
 			}
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(s.relays)) {
-		if err := w.addNumber(sqlAddRelaySum, sqlDropRelaySum, sign*s.relays[key], key); err != nil {
+	for _, key := range slices.Sorted(maps.Keys(s.Relays)) {
+		if err := w.addNumber(sqlAddRelaySum, sqlDropRelaySum, sign*s.Relays[key], key); err != nil {
 			return err
 		}
 	}
@@ -234,9 +179,9 @@ func (w *writer) add(s *sums, sign int64) error {
 		sums       map[[2]int64]int64
 		add, strip string
 	}{
-		{s.dayKinds, sqlAddDayKind, sqlDropDayKind},
-		{s.relayKinds, sqlAddRelayKind, sqlDropRelayKind},
-		{s.relayDays, sqlAddRelayDay, sqlDropRelayDay},
+		{s.DayKinds, sqlAddDayKind, sqlDropDayKind},
+		{s.RelayKinds, sqlAddRelayKind, sqlDropRelayKind},
+		{s.RelayDays, sqlAddRelayDay, sqlDropRelayDay},
 	} {
 		for _, key := range slices.SortedFunc(maps.Keys(t.sums), func(a, b [2]int64) int { return slices.Compare(a[:], b[:]) }) {
 			if err := w.addNumber(t.add, t.strip, sign*t.sums[key], key[0], key[1]); err != nil {

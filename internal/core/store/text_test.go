@@ -1,4 +1,4 @@
-package sqlite
+package store
 
 import (
 	"encoding/json"
@@ -14,14 +14,14 @@ import (
 // TestTags compares the stored form with another reader of JSON.
 func TestTags(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		text := rapid.Map(rapid.String(), substitute)
+		text := rapid.Map(rapid.String(), Substitute)
 		tags := rapid.SliceOf(rapid.Map(rapid.SliceOf(text), func(s []string) nostr.Tag { return s })).Draw(t, "tags")
-		b := appendTags(nil, tags)
+		b := AppendTags(nil, tags)
 		var theirs []nostr.Tag
 		if err := json.Unmarshal(b, &theirs); err != nil {
 			t.Fatal(err)
 		}
-		ours, ok := parseTags(string(b))
+		ours, ok := ParseTags(string(b))
 		if !ok {
 			t.Fatalf("%s is not read", b)
 		}
@@ -38,11 +38,11 @@ func FuzzParseTags(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		tags, ok := parseTags(s)
+		tags, ok := ParseTags(s)
 		if !ok {
 			return
 		}
-		again, ok := parseTags(string(appendTags(nil, tags)))
+		again, ok := ParseTags(string(AppendTags(nil, tags)))
 		if diff := cmp.Diff(tags, again); !ok || diff != "" {
 			t.Errorf("%q: read again %v %s", s, ok, diff)
 		}

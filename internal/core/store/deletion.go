@@ -1,0 +1,86 @@
+package store
+
+import (
+	"encoding/binary"
+	"strconv"
+	"strings"
+
+	"bigbrotr/internal/core/nostr"
+)
+
+// The kinds by which authors ask to forget.
+const (
+	KindDeletion nostr.Kind = 5  // NIP-09
+	KindVanish   nostr.Kind = 62 // NIP-62
+)
+
+// DeletionHashes returns the hashes by which a request is found: those of its
+// tags and, since the address of an event that is not kept whole is known by
+// parts, those of the author's own addresses.
+func DeletionHashes(e *nostr.Event) []int64 {
+	var hashes []int64
+	for _, t := range e.Tags {
+		if len(t) < 2 || t[0] != "e" && t[0] != "a" {
+			continue
+		}
+		hashes = append(hashes, TagHash(t[0], t[1]))
+		if t[0] == "e" {
+			continue
+		}
+		number, rest, _ := strings.Cut(t[1], ":")
+		kind, err := strconv.ParseInt(number, 10, 64)
+		d, own := strings.CutPrefix(rest, e.PubKey.String()+":")
+		if err == nil && own && t[1] == Address(nostr.Kind(kind), e.PubKey, d) {
+			hashes = append(hashes, AddressHash(nostr.Kind(kind), TagHash("d", d)))
+		}
+	}
+	return hashes
+}
+
+// Address is how a tags write where versions of an event are (NIP-01).
+func Address(kind nostr.Kind, author nostr.PubKey, d string) string {
+	return strconv.FormatInt(int64(kind), 10) + ":" + author.String() + ":" + d
+}
+
+// AddressHash is the address of an event by its kind and the hash of its d tag.
+// Whose it is, the column author says. Its name is longer than a letter, so no
+// tag has it.
+func AddressHash(kind nostr.Kind, d int64) int64 {
+	b := binary.BigEndian.AppendUint64(nil, uint64(kind))
+	return TagHash("address", string(binary.BigEndian.AppendUint64(b, uint64(d))))
+}
+
+// Vanishes tells whether an event asks every relay to forget its author
+// (NIP-62).
+func Vanishes(e *nostr.Event) bool {
+	if e.Kind != KindVanish {
+		return false
+	}
+	for _, t := range e.Tags {
+		if len(t) > 1 && t[0] == "relay" && t[1] == "ALL_RELAYS" {
+			return true
+		}
+	}
+	return false
+}
+
+// DTag is the value of the d tag, empty when there is none.
+func DTag(e *nostr.Event) string {
+	for _, t := range e.Tags {
+		if len(t) > 1 && t[0] == "d" {
+			return t[1]
+		}
+	}
+	return ""
+}
+
+// Expiry returns when an event expires (NIP-40).
+func Expiry(e *nostr.Event) (at int64, ok bool) {
+	for _, t := range e.Tags {
+		if len(t) > 1 && t[0] == "expiration" {
+			at, err := strconv.ParseInt(t[1], 10, 64)
+			return at, err == nil
+		}
+	}
+	return 0, false
+}
