@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -65,6 +66,7 @@ type DB struct {
 	pool *pgxpool.Pool
 	opts Options
 	log  *slog.Logger
+	keep atomic.Pointer[store.Keep] // see policy
 }
 
 // errReadOnly is returned by writes to a database opened for reading.
@@ -134,6 +136,9 @@ func (db *DB) prove(ctx context.Context) error {
 		return nil
 	}
 	have, err := db.Keep(ctx)
+	if errors.Is(err, store.ErrUninitialised) {
+		return nil // a migration that has not ended
+	}
 	if err != nil {
 		return err
 	}

@@ -5,22 +5,35 @@ import (
 	"flag"
 	"os"
 	"testing"
+
+	"bigbrotr/internal/pgtest"
 )
 
 var update = flag.Bool("update", false, "write golden files")
 
+// openNew opens a new database with its schema.
+func openNew(t testing.TB, opts Options) *DB {
+	t.Helper()
+	url := pgtest.Shared(t).Template(t, "inside", func(url string) error {
+		db, err := Open(context.Background(), url, Options{})
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		_, err = db.Migrate(context.Background())
+		return err
+	})
+	db, err := Open(t.Context(), url, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
 func TestGoldenSchema(t *testing.T) {
-	db, err := Open(context.Background(), os.Getenv("PGTMP"), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	ran, err := db.Migrate(context.Background())
-	t.Log(ran, err)
-	if err != nil {
-		t.Fatal(err)
-	}
-	have, err := db.schema(context.Background())
+	db := openNew(t, Options{})
+	have, err := db.schema(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +43,7 @@ func TestGoldenSchema(t *testing.T) {
 		}
 		return
 	}
-	if err := db.VerifySchema(context.Background()); err != nil {
+	if err := db.VerifySchema(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

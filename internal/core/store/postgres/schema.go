@@ -227,13 +227,32 @@ func readKeep(ctx context.Context, q querier) (store.Keep, error) {
 	return keep, err
 }
 
-// Keep returns the policy of the database.
+// policy returns the policy of the database, read once: it changes only while
+// nothing else runs.
+func (db *DB) policy(ctx context.Context) (store.Keep, error) {
+	if keep := db.keep.Load(); keep != nil {
+		return *keep, nil
+	}
+	keep, err := db.Keep(ctx)
+	if err == nil {
+		db.keep.Store(&keep)
+	}
+	return keep, err
+}
+
+// Keep implements store.Keeper.
 func (db *DB) Keep(ctx context.Context) (keep store.Keep, err error) {
 	err = db.read(ctx, func(q querier) (err error) {
 		keep, err = readKeep(ctx, q)
 		return err
 	})
-	return keep, err
+	if err == nil && keep.Mode == "" {
+		err = store.ErrUninitialised
+	}
+	if err != nil {
+		return keep, fmt.Errorf("read the policy: %w", err)
+	}
+	return keep, nil
 }
 
 const sqlGroups = `SELECT rolname FROM pg_roles WHERE rolname IN ('bigbrotr_reader', 'bigbrotr_writer')`

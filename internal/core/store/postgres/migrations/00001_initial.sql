@@ -123,9 +123,9 @@ CREATE TABLE batch (
 CREATE SEQUENCE batch_nr;
 
 -- Sightings of events that were there already and that the sums do not hold
--- yet.
+-- yet: the refresher takes whatever it sees, in any order.
 CREATE TABLE sighting_log (
-    nr          bigint PRIMARY KEY,
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     relay_id    integer NOT NULL,
     created_ats bigint[] NOT NULL,
     seqs        bigint[] NOT NULL

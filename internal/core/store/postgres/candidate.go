@@ -1,0 +1,233 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"bigbrotr/internal/core/store"
+)
+
+// mentioning is the key of the transaction lock under which mentions are added:
+// sketches of authors are read, merged and written back.
+const mentioning int64 = 0x62626f7404
+
+const (
+	sqlMentions    = `SELECT url, class, authors FROM mention WHERE url = ANY($1)`
+	sqlAddMentions = `
+		INSERT INTO mention AS m (url, class, first_seen, last_seen, n, authors)
+		SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[])
+		ON CONFLICT (url, class) DO UPDATE SET first_seen = least(m.first_seen, excluded.first_seen),
+			last_seen = greatest(m.last_seen, excluded.last_seen), n = m.n + excluded.n, authors = excluded.authors`
+	sqlAddCandidates = `
+		INSERT INTO candidate (url, network, first_seen, next_due, class, authors)
+		SELECT u.url, u.network, u.first_seen, u.first_seen, u.class, u.authors
+		FROM unnest($1::text[], $2::text[], $3::bigint[], $4::integer[], $5::bigint[]) AS u (url, network, first_seen, class, authors)
+		WHERE NOT EXISTS (SELECT 1 FROM relay r WHERE r.url = u.url)
+		ORDER BY u.url
+		ON CONFLICT (url) DO NOTHING`
+	sqlRaiseCandidates = `
+		UPDATE candidate c SET class = least(c.class, u.class), authors = u.authors
+		FROM unnest($1::text[], $2::integer[], $3::bigint[]) AS u (url, class, authors)
+		WHERE c.url = u.url AND (c.class > u.class OR c.authors <> u.authors)`
+)
+
+// addMentions returns how many candidates are new.
+func addMentions(ctx context.Context, tx pgx.Tx, mentions []store.Mention) (added int, err error) {
+	places := store.Places(mentions)
+	if len(places) == 0 {
+		return 0, nil
+	}
+	if _, err := tx.Exec(ctx, sqlLock, mentioning); err != nil {
+		return 0, err
+	}
+	type key struct {
+		url  string
+		rank int
+	}
+	var urls, networks []string
+	var firsts []int64
+	var ranks []int32
+	all := make(map[string]*store.Distinct)
+	byKey := make(map[key]*store.Place, len(places))
+	for _, p := range places { // by URL, then rank
+		url := p.URL.String()
+		if all[url] == nil {
+			all[url] = new(store.Distinct)
+			urls, networks = append(urls, url), append(networks, string(p.URL.Network()))
+			firsts, ranks = append(firsts, p.First), append(ranks, int32(p.Rank))
+		}
+		firsts[len(firsts)-1] = min(firsts[len(firsts)-1], p.First)
+		byKey[key{url, p.Rank}] = p
+	}
+	if err := each(ctx, tx, func(rows pgx.Rows) error {
+		var url string
+		var rank int
+		var authors []byte
+		if err := rows.Scan(&url, &rank, &authors); err != nil {
+			return err
+		}
+		before, err := store.ParseDistinct(authors)
+		if err != nil {
+			return err
+		}
+		all[url].Merge(before)
+		if p := byKey[key{url, rank}]; p != nil {
+			p.Authors.Merge(before)
+		}
+		return nil
+	}, sqlMentions, urls); err != nil {
+		return 0, err
+	}
+	var of []string
+	var classes []int32
+	var first, last, ns []int64
+	var authors [][]byte
+	for _, p := range places {
+		all[p.URL.String()].Merge(&p.Authors)
+		of, classes = append(of, p.URL.String()), append(classes, int32(p.Rank))
+		first, last, ns = append(first, p.First), append(last, p.Last), append(ns, p.N)
+		authors = append(authors, p.Authors.AppendTo([]byte{}))
+	}
+	counts := make([]int64, len(urls))
+	for i, url := range urls {
+		counts[i] = all[url].Count()
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if _, err := tx.Exec(ctx, sqlAddMentions, of, classes, first, last, ns, authors); err != nil {
+		return 0, err
+	}
+	tag, err := tx.Exec(ctx, sqlAddCandidates, urls, networks, firsts, ranks, counts)
+	if err != nil {
+		return 0, err
+	}
+	_, err = tx.Exec(ctx, sqlRaiseCandidates, urls, ranks, counts)
+	return int(tag.RowsAffected()), err
+}
+
+// AddMentions implements store.Candidates.
+func (db *DB) AddMentions(ctx context.Context, mentions []store.Mention) (added int, err error) {
+	err = db.write(ctx, func(tx pgx.Tx) (err error) {
+		added, err = addMentions(ctx, tx, mentions)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("add mentions: %w", err)
+	}
+	return added, nil
+}
+
+const (
+	sqlPosition     = `SELECT cursor FROM reader_position WHERE reader = $1`
+	sqlSavePosition = `INSERT INTO reader_position (reader, cursor) VALUES ($1, $2) ON CONFLICT (reader) DO UPDATE SET cursor = excluded.cursor`
+)
+
+// SaveFindings implements store.Candidates.
+func (db *DB) SaveFindings(ctx context.Context, reader string, position store.Cursor, mentions []store.Mention) (added int, err error) {
+	err = db.write(ctx, func(tx pgx.Tx) (err error) {
+		if added, err = addMentions(ctx, tx, mentions); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, sqlSavePosition, reader, string(position))
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("save findings: %w", err)
+	}
+	return added, nil
+}
+
+// Position implements store.Candidates.
+func (db *DB) Position(ctx context.Context, reader string) (position store.Cursor, err error) {
+	err = db.read(ctx, func(q querier) error {
+		position = ""
+		_, err := found(q.QueryRow(ctx, sqlPosition, reader).Scan(&position))
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("read position: %w", err)
+	}
+	return position, nil
+}
+
+// The index is in the wanted order, so the search ends with the last one taken
+// however many are due.
+const sqlLeaseCandidates = `
+	WITH due AS MATERIALIZED (
+		SELECT url, first_seen, attempts, next_due, last_cause, class, authors FROM candidate
+		WHERE next_due <= $1 AND lease_until <= $1 AND ($2::text[] IS NULL OR network = ANY($2))
+		ORDER BY class, authors DESC, next_due, url LIMIT $3
+		FOR UPDATE SKIP LOCKED
+	), leased AS (
+		UPDATE candidate c SET lease_owner = $4, lease_until = $5 FROM due WHERE c.url = due.url
+	)
+	SELECT * FROM due ORDER BY class, authors DESC, next_due, url`
+
+// DueCandidates implements store.Candidates.
+func (db *DB) DueCandidates(ctx context.Context, due store.Due) ([]store.Candidate, error) {
+	if due.Limit <= 0 {
+		return nil, nil
+	}
+	var candidates []store.Candidate
+	err := db.write(ctx, func(tx pgx.Tx) error {
+		candidates = nil
+		return each(ctx, tx, func(rows pgx.Rows) error {
+			var c store.Candidate
+			var url string
+			var class int64
+			if err := rows.Scan(&url, &c.FirstSeen, &c.Attempts, &c.NextDue, &c.LastCause, &class, &c.DistinctAuthors); err != nil {
+				return err
+			}
+			var err error
+			c.URL, err = store.ParseURL(url)
+			c.Class = store.ClassOf(class)
+			candidates = append(candidates, c)
+			return err
+		}, sqlLeaseCandidates, due.Now, networkList(due.Networks), int64(due.Limit), due.Owner, due.Until)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("lease candidates: %w", err)
+	}
+	return candidates, nil
+}
+
+const sqlFailCandidates = `
+	WITH u AS MATERIALIZED (
+		SELECT u.url, count(*) AS n, (array_agg(u.next_due ORDER BY u.place DESC))[1] AS next_due,
+			(array_agg(u.cause ORDER BY u.place DESC))[1] AS cause
+		FROM unnest($1::text[], $2::bigint[], $3::text[]) WITH ORDINALITY AS u (url, next_due, cause, place) GROUP BY u.url
+	), locked AS MATERIALIZED (
+		SELECT c.url FROM candidate c WHERE c.url = ANY($1) ORDER BY c.url FOR UPDATE
+	)
+	UPDATE candidate c SET attempts = c.attempts + u.n, next_due = u.next_due, last_cause = u.cause, lease_owner = '', lease_until = 0
+	FROM u JOIN locked ON locked.url = u.url WHERE c.url = u.url`
+
+// SaveVerdicts implements store.Candidates.
+func (db *DB) SaveVerdicts(ctx context.Context, verdicts []store.Verdict) error {
+	var valid, networks, failed, causes []string
+	var ats, dues []int64
+	for _, v := range verdicts {
+		if v.Valid {
+			valid, networks, ats = append(valid, v.URL.String()), append(networks, string(v.URL.Network())), append(ats, v.At)
+		} else {
+			failed, dues, causes = append(failed, v.URL.String()), append(dues, v.NextDue), append(causes, string(v.Cause))
+		}
+	}
+	err := db.write(ctx, func(tx pgx.Tx) error {
+		if err := promote(ctx, tx, valid, networks, ats); err != nil {
+			return err
+		}
+		if len(failed) == 0 {
+			return nil
+		}
+		_, err := tx.Exec(ctx, sqlFailCandidates, failed, dues, causes)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("save verdicts: %w", err)
+	}
+	return nil
+}

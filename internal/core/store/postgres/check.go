@@ -1,0 +1,168 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+
+	"github.com/jackc/pgx/v5"
+
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/store"
+)
+
+const (
+	sqlAddDocument = `INSERT INTO document (id, type, data) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING`
+	sqlAddCheck    = `
+		INSERT INTO check_result (relay_id, probe, at, ok, cause, numbers, detail, document_id) VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8)
+		ON CONFLICT (relay_id, probe, at) DO UPDATE SET ok = excluded.ok, cause = excluded.cause, numbers = excluded.numbers,
+			detail = excluded.detail, document_id = excluded.document_id`
+	sqlSetState = `
+		UPDATE relay SET state_since = CASE state WHEN $2 THEN state_since ELSE $3 END, state = $2, cause = $4, last_up = $5, failures = $6
+		WHERE id = $1`
+	sqlOpenOutage = `
+		INSERT INTO outage (relay_id, started, cause) SELECT $1, $2, $3
+		WHERE NOT EXISTS (SELECT 1 FROM outage WHERE relay_id = $1 AND ended = 0) ON CONFLICT (relay_id, started) DO NOTHING`
+	sqlCloseOutage = `UPDATE outage SET ended = $1 WHERE relay_id = $2 AND ended = 0`
+	sqlSetChecked  = `UPDATE relay SET checked_at = greatest(checked_at, $2) WHERE id = $1`
+	sqlSetOpen     = `UPDATE relay SET open_ms = $2 WHERE id = $1`
+	sqlSetRead     = `UPDATE relay SET read_ms = $2 WHERE id = $1`
+	sqlSetDocument = `UPDATE relay SET name = $2, software = $3 WHERE id = $1`
+)
+
+// SaveOutcomes implements store.Checks. A relay that was never up has an outage
+// from its first failed check on.
+func (db *DB) SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error {
+	err := db.write(ctx, func(tx pgx.Tx) error {
+		var b pgx.Batch
+		var next []store.Next
+		for i := range outcomes {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := queueOutcome(&b, &outcomes[i]); err != nil {
+				return err
+			}
+			next = append(next, outcomes[i].Next)
+		}
+		queueNext(&b, next)
+		return tx.SendBatch(ctx, &b).Close()
+	})
+	if err != nil {
+		return fmt.Errorf("save outcomes: %w", err)
+	}
+	return nil
+}
+
+func queueOutcome(b *pgx.Batch, o *store.Outcome) error {
+	relay := int32(o.Relay)
+	for i := range o.Checks {
+		if err := queueCheck(b, relay, &o.Checks[i]); err != nil {
+			return err
+		}
+	}
+	b.Queue(sqlSetState, relay, string(o.State), o.At, string(o.Cause), o.LastUp, int32(o.Failures))
+	switch o.State {
+	case store.StateUp:
+		b.Queue(sqlCloseOutage, o.At, relay)
+	case store.StateNew:
+	default:
+		b.Queue(sqlOpenOutage, relay, o.At, string(o.Cause))
+	}
+	return nil
+}
+
+func queueCheck(b *pgx.Batch, relay int32, check *store.Check) error {
+	var document []byte
+	if d := check.Document; d != nil {
+		id := d.ID()
+		document = id[:]
+		b.Queue(sqlAddDocument, document, d.Type, append([]byte{}, d.Data...))
+		name, software := d.Introduces()
+		b.Queue(sqlSetDocument, relay, name, software)
+	}
+	numbers := maps.Clone(check.Values)
+	maps.DeleteFunc(numbers, func(_ string, v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
+	text, err := json.Marshal(numbers)
+	if err != nil {
+		return err
+	}
+	b.Queue(sqlAddCheck, relay, check.Probe, check.At, check.OK, string(check.Cause), string(text), store.Substitute(check.Detail), document)
+	b.Queue(sqlSetChecked, relay, check.At)
+	if !check.OK {
+		return nil
+	}
+	if ms, ok := numbers[store.ValueOpen]; ok {
+		b.Queue(sqlSetOpen, relay, ms)
+	}
+	if ms, ok := numbers[store.ValueRead]; ok {
+		b.Queue(sqlSetRead, relay, ms)
+	}
+	return nil
+}
+
+// The newest of every probe: the names are stepped through by the index, since
+// a relay has few probes and many results.
+const sqlLatestChecks = `
+	WITH RECURSIVE p (probe) AS (
+		SELECT min(probe) FROM check_result WHERE relay_id = $1
+		UNION ALL
+		SELECT (SELECT min(probe) FROM check_result WHERE relay_id = $1 AND probe > p.probe) FROM p WHERE p.probe IS NOT NULL)
+	SELECT c.at, c.probe, c.ok, c.cause, c.numbers::text, c.detail, d.type, d.data
+	FROM p JOIN check_result c ON c.relay_id = $1 AND c.probe = p.probe
+		AND c.at = (SELECT max(at) FROM check_result WHERE relay_id = $1 AND probe = p.probe)
+	LEFT JOIN document d ON d.id = c.document_id
+	ORDER BY c.probe COLLATE "C"`
+
+// LatestChecks implements store.Checks.
+func (db *DB) LatestChecks(ctx context.Context, relay store.RelayID) (checks []store.Check, err error) {
+	err = db.read(ctx, func(q querier) error {
+		checks = nil
+		return each(ctx, q, func(rows pgx.Rows) error {
+			var c store.Check
+			var cause, numbers string
+			var kind *string
+			var data []byte
+			if err := rows.Scan(&c.At, &c.Probe, &c.OK, &cause, &numbers, &c.Detail, &kind, &data); err != nil {
+				return err
+			}
+			c.Cause = dial.Cause(cause)
+			if json.Unmarshal([]byte(numbers), &c.Values) != nil {
+				c.Values = nil
+			}
+			if kind != nil {
+				c.Document = &store.Document{Type: *kind, Data: data}
+			}
+			checks = append(checks, c)
+			return nil
+		}, sqlLatestChecks, int32(relay))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read checks: %w", err)
+	}
+	return checks, nil
+}
+
+const sqlOutages = `SELECT started, ended, cause FROM outage WHERE relay_id = $1 ORDER BY started DESC LIMIT $2`
+
+// Outages implements store.Checks.
+func (db *DB) Outages(ctx context.Context, relay store.RelayID, limit int) (outages []store.Outage, err error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	err = db.read(ctx, func(q querier) error {
+		outages = nil
+		return each(ctx, q, func(rows pgx.Rows) error {
+			var o store.Outage
+			err := rows.Scan(&o.From, &o.To, &o.Cause)
+			outages = append(outages, o)
+			return err
+		}, sqlOutages, int32(relay), int64(limit))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read outages: %w", err)
+	}
+	return outages, nil
+}

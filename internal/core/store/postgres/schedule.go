@@ -1,0 +1,142 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/store"
+)
+
+const (
+	// Relays promoted since the service last asked get their row here. A
+	// smaller number may become visible after a larger one, so the whole set is
+	// compared, which is small.
+	sqlEnsureWork = `
+		INSERT INTO work (service, relay_id, due_at)
+		SELECT $1, r.id, r.promoted_at FROM relay r
+		WHERE NOT EXISTS (SELECT 1 FROM work w WHERE w.service = $1 AND w.relay_id = r.id)
+		ORDER BY r.id
+		ON CONFLICT (service, relay_id) DO NOTHING`
+	// Rows that another process is leasing right now are skipped.
+	sqlLeaseRelays = `
+		WITH due AS MATERIALIZED (
+			SELECT w.service, w.relay_id, w.due_at, w.attempts FROM work w JOIN relay r ON r.id = w.relay_id
+			WHERE w.service = $1 AND w.due_at <= $2 AND w.lease_until <= $2 AND r.alias_of = 0
+			AND ($3::text[] IS NULL OR r.network = ANY($3))
+			ORDER BY w.due_at, w.relay_id LIMIT $4
+			FOR UPDATE OF w SKIP LOCKED
+		), leased AS (
+			UPDATE work w SET lease_owner = $5, lease_until = $6 FROM due
+			WHERE w.service = due.service AND w.relay_id = due.relay_id
+		)
+		SELECT ` + relayColumns + `, due.due_at, due.attempts FROM due JOIN relay r ON r.id = due.relay_id
+		ORDER BY due.due_at, due.relay_id`
+)
+
+// DueRelays implements store.Schedule.
+func (db *DB) DueRelays(ctx context.Context, due store.Due) ([]store.Work, error) {
+	if due.Limit <= 0 {
+		return nil, nil
+	}
+	var work []store.Work
+	err := db.write(ctx, func(tx pgx.Tx) error {
+		work = nil
+		if _, err := tx.Exec(ctx, sqlEnsureWork, due.Service); err != nil {
+			return err
+		}
+		return each(ctx, tx, func(rows pgx.Rows) error {
+			var one store.Work
+			var err error
+			one.Relay, err = scanRelay(rows, &one.DueAt, &one.Attempts)
+			work = append(work, one)
+			return err
+		}, sqlLeaseRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit), due.Owner, due.Until)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("lease relays: %w", err)
+	}
+	return work, nil
+}
+
+// networkList is nil for every network.
+func networkList(networks []relay.Network) []string {
+	var list []string
+	for _, n := range networks {
+		list = append(list, string(n))
+	}
+	return list
+}
+
+const sqlSaveNext = `
+	INSERT INTO work (service, relay_id, due_at, attempts)
+	SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::integer[])
+	ON CONFLICT (service, relay_id) DO UPDATE SET due_at = excluded.due_at, attempts = excluded.attempts, lease_owner = '', lease_until = 0`
+
+// queueNext queues what SaveNext writes; of several for one relay and service
+// the last counts.
+func queueNext(b *pgx.Batch, next []store.Next) {
+	type key struct {
+		service string
+		relay   store.RelayID
+	}
+	last := make(map[key]store.Next, len(next))
+	for _, n := range next {
+		last[key{n.Service, n.Relay}] = n
+	}
+	keys := make([]key, 0, len(last))
+	for k := range last {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		if c := strings.Compare(a.service, b.service); c != 0 {
+			return c
+		}
+		return int(a.relay) - int(b.relay)
+	})
+	var services []string
+	var relays, attempts []int32
+	var dues []int64
+	for _, k := range keys {
+		services, relays = append(services, k.service), append(relays, int32(k.relay))
+		dues, attempts = append(dues, last[k].DueAt), append(attempts, int32(last[k].Attempts))
+	}
+	b.Queue(sqlSaveNext, services, relays, dues, attempts)
+}
+
+// SaveNext implements store.Schedule.
+func (db *DB) SaveNext(ctx context.Context, next []store.Next) error {
+	err := db.write(ctx, func(tx pgx.Tx) error {
+		var b pgx.Batch
+		queueNext(&b, next)
+		return tx.SendBatch(ctx, &b).Close()
+	})
+	if err != nil {
+		return fmt.Errorf("save schedule: %w", err)
+	}
+	return nil
+}
+
+const (
+	sqlFreeWork       = `UPDATE work SET lease_owner = '', lease_until = 0 WHERE lease_owner = $1`
+	sqlFreeCandidates = `UPDATE candidate SET lease_owner = '', lease_until = 0 WHERE lease_owner = $1`
+)
+
+// FreeLeases implements store.Schedule.
+func (db *DB) FreeLeases(ctx context.Context, owner string) error {
+	err := db.write(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sqlFreeWork, owner); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, sqlFreeCandidates, owner)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("free leases: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package postgres_test
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/core/store/postgres"
+	"bigbrotr/internal/core/store/storetest"
+	"bigbrotr/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+// opened opens a database whose schema is there.
+func opened(t *testing.T, url string, keep store.Keep) store.Store {
+	t.Helper()
+	db, err := postgres.Open(t.Context(), url, postgres.Options{Keep: keep})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return partly{DB: db}
+}
+
+type partly struct {
+	rest
+	*postgres.DB
+}
+
+type rest struct {
+	store.EventReader
+	store.RelayReader
+	store.StatsReader
+}
+
+// migrated returns the URL of a new database with its schema, made once for
+// each policy.
+func migrated(t *testing.T, keep store.Keep) string {
+	t.Helper()
+	return pgtest.Shared(t).Template(t, string(keep.Mode), func(url string) error {
+		db, err := postgres.Open(context.Background(), url, postgres.Options{Keep: store.Keep{Mode: keep.Mode}})
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		_, err = db.Migrate(context.Background())
+		return err
+	})
+}
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store {
+		return opened(t, migrated(t, store.Keep{}), store.Keep{})
+	})
+}
