@@ -114,6 +114,8 @@ func (c *Cluster) create(ctx context.Context, opts Options) error {
 		"log_line_prefix":         "%m [%p] %d ",
 		// As good as a sync of each file after a crash, and much faster.
 		"recovery_init_sync_method": "syncfs",
+		// In the folder, so that nothing of it outlives a killed server.
+		"dynamic_shared_memory_type": "mmap",
 	}
 	maps.Copy(settings, opts.Settings)
 	var lines strings.Builder
@@ -177,16 +179,35 @@ func (c *Cluster) serve(ctx context.Context) error {
 	})
 }
 
-// ready tells whether the server says so in its lock file: the first line is its
-// process, the eighth its state. To ask by connecting would cost a process each
-// time and fill the log.
+// ready tells whether the server says so in its lock file. To ask by connecting
+// would cost a process each time and fill the log.
 func (c *Cluster) ready(p *process) bool {
-	text, err := os.ReadFile(filepath.Join(c.data, "postmaster.pid"))
-	if err != nil {
-		return false
-	}
+	lines := c.lockFile()
+	return len(lines) > 7 && lines[0] == strconv.Itoa(p.cmd.Process.Pid) && lines[7] == "ready"
+}
+
+// lockFile returns the lines of postmaster.pid: the first is the process, the
+// seventh the key and number of its shared memory, the eighth its state. A server
+// that ends in order removes it.
+func (c *Cluster) lockFile() []string {
+	text, _ := os.ReadFile(filepath.Join(c.data, "postmaster.pid"))
 	lines := strings.Split(string(text), "\n")
-	return len(lines) > 7 && lines[0] == strconv.Itoa(p.cmd.Process.Pid) && strings.TrimSpace(lines[7]) == "ready"
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return lines
+}
+
+// forget removes the shared memory of a server that was killed.
+func (c *Cluster) forget() {
+	if lines := c.lockFile(); len(lines) > 6 {
+		if _, text, ok := strings.Cut(lines[6], " "); ok {
+			if id, err := strconv.Atoi(strings.TrimSpace(text)); err == nil {
+				const remove = 0 // IPC_RMID
+				_, _, _ = syscall.Syscall(syscall.SYS_SHMCTL, uintptr(id), remove, 0)
+			}
+		}
+	}
 }
 
 // await asks again and again whether a server is there; nil says yes.
@@ -242,6 +263,7 @@ func (c *Cluster) close() {
 	if p := c.running(); p != nil {
 		p.stop(syscall.SIGQUIT)
 	}
+	c.forget()
 	c.folder.remove()
 }
 
@@ -265,7 +287,10 @@ func (c *Cluster) Template(t testing.TB, key string, prepare func(url string) er
 		c.templates[key] = tpl
 	}
 	c.mu.Unlock()
-	tpl.once.Do(func() { tpl.err = c.fill(t.Context(), tpl.name, prepare) })
+	tpl.once.Do(func() {
+		tpl.err = errors.New("the test that prepared it has failed")
+		tpl.err = c.fill(t.Context(), tpl.name, prepare)
+	})
 	if tpl.err != nil {
 		t.Fatalf("prepare template %q: %v", key, tpl.err)
 	}

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -232,7 +234,12 @@ func TestDeath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(base) })
+	t.Cleanup(func() {
+		for _, pid := range inside(base) { // none, unless the test fails
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		os.RemoveAll(base)
+	})
 	if err := os.Chmod(base, 0o711); err != nil { // the user postgres has to pass
 		t.Fatal(err)
 	}
@@ -295,12 +302,13 @@ func wait(t *testing.T, ctx context.Context, what string, done func() bool) {
 }
 
 // inside returns the processes that work in a folder.
-func inside(dir string) []string {
-	var pids []string
+func inside(dir string) []int {
+	var pids []int
 	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
 	for _, link := range links {
 		if cwd, err := os.Readlink(link); err == nil && strings.HasPrefix(cwd, dir+"/") {
-			pids = append(pids, filepath.Base(filepath.Dir(link)))
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+			pids = append(pids, pid)
 		}
 	}
 	return pids
