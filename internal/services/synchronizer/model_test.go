@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -37,16 +36,19 @@ var modelNow = time.Unix(1_795_586_762, 0)
 // last days, and many in single seconds, of many kinds and of one.
 var pool = sync.OnceValue(func() []fact {
 	now := modelNow.Unix()
-	plans := []simnet.Plan{
-		{Count: 120, Since: now - 3*365*86400, Until: now - 4*86400},
-		{Count: 60, Since: now - 30*86400, Until: now - 20*86400},
-		{Count: 40, Since: now - 2*86400, Until: now - 60},
-		{Count: 40, Since: now - 20*86400, Until: now - 20*86400, Kinds: []nostr.Kind{0, 1, 3, 5, 6, 7, 1111, 30023}},
-		{Count: 40, Since: now - 40*86400, Until: now - 40*86400, Kinds: []nostr.Kind{1}},
-		{Count: 40, Since: now - 50*86400, Until: now - 50*86400 + 3600, Kinds: []nostr.Kind{1059}},
-		{Count: 10, Since: now - 60*86400, Until: now - 60*86400, Kinds: []nostr.Kind{70000, 1}},
-		{Count: 6, Since: now + 100, Until: now + 5000},
-	}
+	return generate(
+		simnet.Plan{Count: 120, Since: now - 3*365*86400, Until: now - 4*86400},
+		simnet.Plan{Count: 60, Since: now - 30*86400, Until: now - 20*86400},
+		simnet.Plan{Count: 40, Since: now - 2*86400, Until: now - 60},
+		simnet.Plan{Count: 40, Since: now - 20*86400, Until: now - 20*86400, Kinds: []nostr.Kind{0, 1, 3, 5, 6, 7, 1111, 30023}},
+		simnet.Plan{Count: 40, Since: now - 40*86400, Until: now - 40*86400, Kinds: []nostr.Kind{1}},
+		simnet.Plan{Count: 40, Since: now - 50*86400, Until: now - 50*86400 + 3600, Kinds: []nostr.Kind{1059}},
+		simnet.Plan{Count: 10, Since: now - 60*86400, Until: now - 60*86400, Kinds: []nostr.Kind{70000, 1}},
+		simnet.Plan{Count: 6, Since: now + 100, Until: now + 5000},
+	)
+})
+
+func generate(plans ...simnet.Plan) []fact {
 	var out []fact
 	for i, p := range plans {
 		p.Seed = uint64(i + 1)
@@ -56,7 +58,7 @@ var pool = sync.OnceValue(func() []fact {
 		}
 	}
 	return out
-})
+}
 
 // model is a relay in memory, with everything that a page may do to a client.
 type model struct {
@@ -327,66 +329,67 @@ func (d *dying) FilterID(ctx context.Context, f nostr.Filter) (store.FilterID, e
 // never wrong, and when a visit ends well every event that the relay shows is
 // held or lies within a hole.
 func TestModel(t *testing.T) {
-	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "model.db"), sqlite.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	cfg := DefaultConfig()
-	cfg.PerSecond = 1_000_000
+	db := openArchive(t)
 	n := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		n++
-		u, err := relay.Parse(fmt.Sprintf("wss://relay%d.bigbrotr.net", n))
-		if err != nil {
-			rt.Fatal(err)
-		}
-		rows, err := db.AddRelays(t.Context(), []relay.URL{u}, modelNow.Unix())
-		if err != nil {
-			rt.Fatal(err)
-		}
 		m := draw(rt)
-		st := &dying{DB: db, filters: map[store.FilterID]nostr.Filter{}}
-		deaths := rapid.SliceOfN(rapid.IntRange(0, 30), 0, 4).Draw(rt, "deaths")
-		var report Report
-		for run, done := 0, false; !done; run++ {
-			if run >= len(deaths) && report.Cause == "" && run > 0 {
-				// The lane beyond the future limit makes no claims, so only the next
-				// visit makes up for an accident there: let it have none.
-				m.faults, done = 0, true
-			}
-			st.left = -1
-			if run < len(deaths) {
-				st.left = deaths[run]
-			}
-			svc := New(cfg, st, dial.New(dial.DefaultConfig()), "test", nil, slog.New(slog.DiscardHandler))
-			svc.now = func() time.Time { return modelNow }
-			svc.dial = func(context.Context, relay.URL) (pager, func(), error) {
-				m.closed = false
-				return m, func() {}, nil
-			}
-			report, err = svc.Sync(t.Context(), rows[0], nil)
-			if err != nil && !errors.Is(err, errDied) {
-				rt.Fatal(err)
-			}
-			m.judge(rt, st, rows[0], false)
-			done = done && err == nil && report.Cause == ""
-			if run == len(deaths)+20 {
-				m.faults = 0 // chance alone may have ended all visits until now
-			}
-			if run > len(deaths)+40 {
-				rt.Fatalf("does not come to an end: %s after %d requests", report.Cause, report.Requests)
-			}
-		}
-		m.judge(rt, st, rows[0], true)
+		m.live(rt, db, n, rapid.SliceOfN(rapid.IntRange(0, 30), 0, 4).Draw(rt, "deaths"))
 	})
 }
 
+// live walks the relay, as number n of an archive, until a visit ends well. The
+// process dies after so many batches of its first visits.
+func (m *model) live(t rapid.TB, db *sqlite.DB, n int, deaths []int) {
+	t.Helper()
+	ctx := context.Background()
+	u, err := relay.Parse(fmt.Sprintf("wss://relay%d.bigbrotr.net", n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := db.AddRelays(ctx, []relay.URL{u}, modelNow.Unix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := &dying{DB: db, filters: map[store.FilterID]nostr.Filter{}}
+	cfg := DefaultConfig()
+	cfg.PerSecond = 1_000_000
+	var report Report
+	for run, done := 0, false; !done; run++ {
+		if run >= len(deaths) && report.Cause == "" && run > 0 {
+			// The lane beyond the future limit makes no claims, so only the next
+			// visit makes up for an accident there: let it have none.
+			m.faults, done = 0, true
+		}
+		st.left = -1
+		if run < len(deaths) {
+			st.left = deaths[run]
+		}
+		svc := New(cfg, st, dial.New(dial.DefaultConfig()), "test", nil, slog.New(slog.DiscardHandler))
+		svc.now = func() time.Time { return modelNow }
+		svc.dial = func(context.Context, relay.URL) (pager, func(), error) {
+			m.closed = false
+			return m, func() {}, nil
+		}
+		report, err = svc.Sync(ctx, rows[0], nil)
+		if err != nil && !errors.Is(err, errDied) {
+			t.Fatal(err)
+		}
+		m.judge(t, st, rows[0], false)
+		done = done && err == nil && report.Cause == ""
+		if run == len(deaths)+20 {
+			m.faults = 0 // chance alone may have ended all visits until now
+		}
+		if run > len(deaths)+40 {
+			t.Fatalf("does not come to an end: %s after %d requests", report.Cause, report.Requests)
+		}
+	}
+	m.judge(t, st, rows[0], true)
+}
+
 // judge compares the archive with the model.
-func (m *model) judge(t *rapid.T, st *dying, row store.Relay, ended bool) {
+func (m *model) judge(t rapid.TB, st *dying, row store.Relay, ended bool) {
+	t.Helper()
 	id := row.ID
 	ctx := context.Background()
 	held := make([]bool, len(m.facts))
