@@ -20,18 +20,7 @@ func opened(t *testing.T, url string, keep store.Keep) store.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return partly{DB: db}
-}
-
-type partly struct {
-	rest
-	*postgres.DB
-}
-
-type rest struct {
-	store.EventReader
-	store.RelayReader
-	store.StatsReader
+	return db
 }
 
 // migrated returns the URL of a new database with its schema, made once for

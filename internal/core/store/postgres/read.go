@@ -1,0 +1,715 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/store"
+)
+
+const (
+	// maxPage is the largest page of a query.
+	maxPage = 1000
+	// pageBytes is about how large the events of a page may be together; a page
+	// of large ones is shorter.
+	pageBytes = 16 << 20
+	// maxRows is how many events one statement reads.
+	maxRows = 256
+	// maxStreamed is how many events the statements that merge streams may look
+	// at: so many for each of a few authors, or fewer for each of many.
+	maxStreamed = 4096
+	// sliceCost is how much one statement may cost by the planner's reckoning,
+	// in whose units a page read by chance costs 4. What costs more is cut.
+	sliceCost = 20000
+	// The rows of the first slice that is cut, and of the largest.
+	sliceRows    = 2000
+	maxSliceRows = 1 << 17
+	// tagConditions is how many conditions on tags the index is asked for.
+	tagConditions = 3
+)
+
+// Events implements store.EventReader. A page may be shorter than its limit
+// although more follow.
+func (db *DB) Events(ctx context.Context, q store.EventQuery) (events []store.Stored, next store.Cursor, err error) {
+	err = db.read(ctx, func(conn querier) error {
+		events, next = nil, ""
+		s, err := newSearch(q, time.Now())
+		if err != nil || s == nil {
+			return err
+		}
+		if err := s.run(ctx, conn); err != nil {
+			return err
+		}
+		events = s.events
+		if s.full {
+			last := &events[len(events)-1].Event
+			next = store.Position{At: last.CreatedAt, ID: last.ID}.Cursor()
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("read events: %w", err)
+	}
+	return events, next, nil
+}
+
+// method is how the events of a filter are found.
+type method struct {
+	sql string
+	// costly says that what a statement takes is not bounded by the number of
+	// events it returns, so that it is asked about short stretches of time.
+	costly bool
+	// bitmaps lets it read an index out of order.
+	bitmaps bool
+	// wide lets it look at all partitions at once.
+	wide bool
+}
+
+// search is the making of one page. It goes back in time from until to since,
+// and asks about few partitions at a time, the newest first: to plan a statement
+// over all of them costs more than to run it.
+type search struct {
+	q      store.EventQuery
+	after  *store.Position
+	wanted store.Matcher
+	method
+	args []any // of the method, behind those of every statement
+	// starts are where periods begin, by which event is partitioned. They only
+	// steer: an answer does not depend on them.
+	starts []int64
+	now    int64
+	lo, hi int64  // what is still to be searched
+	id     []byte // at hi only what has a higher id; nil: everything
+	span   int    // how many periods are asked about next
+	rows   int    // how many events the next slice spans, when one is cut
+
+	events []store.Stored
+	size   int
+	full   bool
+}
+
+// newSearch returns nil when nothing can be found.
+func newSearch(q store.EventQuery, now time.Time) (*search, error) {
+	if q.Filter.Search != "" {
+		return nil, fmt.Errorf("search: %w", errors.ErrUnsupported)
+	}
+	after, err := store.ParsePosition(q.After)
+	if err != nil || q.Limit <= 0 {
+		return nil, err
+	}
+	q.Limit = min(q.Limit, maxPage)
+	if q.Public && len(q.Filter.Kinds) > 0 {
+		if q.Filter.Kinds = slices.DeleteFunc(slices.Clone(q.Filter.Kinds), store.Private); len(q.Filter.Kinds) == 0 {
+			return nil, nil
+		}
+	}
+	s := &search{q: q, after: after, wanted: store.Matcher{Filter: q.Filter}, now: now.Unix(), span: 1, rows: sliceRows, id: []byte{}}
+	for _, p := range periods(now) {
+		s.starts = append(s.starts, p.lo)
+	}
+	s.lo, s.hi = bounds(&q.Filter)
+	if after != nil && after.At <= s.hi {
+		s.hi, s.id = after.At, after.ID[:]
+	}
+	s.choose()
+	return s, nil
+}
+
+// choose picks the method.
+func (s *search) choose() {
+	f := &s.q.Filter
+	authors := distinct(f.Authors, authorPrefix)
+	kinds := distinct(f.Kinds, func(k nostr.Kind) int64 { return int64(k) })
+	var hidden []int64
+	var now *int64
+	if s.q.Public {
+		now = &s.q.Now
+		if len(kinds) == 0 {
+			hidden = distinct(store.PrivateKinds(), func(k nostr.Kind) int64 { return int64(k) })
+		}
+	}
+	var tags [][]int64
+	for _, name := range slices.Sorted(maps.Keys(f.Tags)) {
+		if values := f.Tags[name]; len(values) > 0 && store.Indexed(nostr.Tag{name, ""}) && len(tags) < tagConditions {
+			tags = append(tags, distinct(values, func(v string) int64 { return store.TagHash(name, v) }))
+		}
+	}
+	streams := max(len(authors), 1) * max(len(kinds), 1)
+	streamed := streams == 1 || streams*min(s.q.Limit, maxRows) <= maxStreamed
+	switch {
+	case len(f.IDs) > 0:
+		ids := make([][]byte, len(f.IDs))
+		for i, id := range f.IDs {
+			ids[i] = id[:]
+		}
+		s.method, s.args = method{sql: sqlByID, bitmaps: true, wide: true}, []any{ids}
+	case len(tags) == 0 && streams == 1 && len(authors)+len(kinds) == 0:
+		s.method, s.args = method{sql: sqlByTime}, []any{hidden, now}
+	case len(tags) == 0 && streamed && len(authors) == 0:
+		s.method, s.args = method{sql: sqlByKind}, []any{kinds, now}
+	case len(tags) == 0 && streamed && len(kinds) == 0:
+		s.method, s.args = method{sql: sqlByAuthor}, []any{authors, hidden, now}
+	case len(tags) == 0 && streamed:
+		var pairs [2][]int64
+		for _, a := range authors {
+			for _, k := range kinds {
+				pairs[0], pairs[1] = append(pairs[0], a), append(pairs[1], k)
+			}
+		}
+		s.method, s.args = method{sql: sqlByAuthorKind}, []any{pairs[0], pairs[1], now}
+	default:
+		tags = append(tags, make([][]int64, tagConditions-len(tags))...)
+		s.method, s.args = method{sql: sqlByAny, costly: true, bitmaps: true}, []any{authors, kinds, hidden, now, tags[0], tags[1], tags[2]}
+	}
+}
+
+// distinct returns the numbers of a list, each once; nil for none, which no
+// statement takes for a condition.
+func distinct[T any](list []T, number func(T) int64) []int64 {
+	var numbers []int64
+	for _, v := range list {
+		numbers = append(numbers, number(v))
+	}
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
+}
+
+// The arguments of every search: from and to (created_at, inclusive), an id that
+// those of the second "to" must exceed, how many. Only events newer than the
+// hour of expiry count where one is given.
+const (
+	sqlByID = `SELECT ` + eventColumns + ` FROM event e
+		WHERE e.id = ANY ($5::bytea[]) AND e.created_at >= $1 AND e.created_at <= $2 AND (e.created_at < $2 OR e.id > $3)
+		ORDER BY e.created_at DESC, e.id LIMIT $4`
+	sqlByTime = `SELECT ` + eventColumns + ` FROM event e
+		WHERE e.created_at >= $1 AND e.created_at <= $2 AND (e.created_at < $2 OR e.id > $3)
+			AND ($5::bigint[] IS NULL OR e.kind <> ALL ($5)) AND ($6::bigint IS NULL OR e.expires IS NULL OR e.expires > $6)
+		ORDER BY e.created_at DESC, e.id LIMIT $4`
+	sqlByKind = `SELECT ` + eventColumns + ` FROM unnest($5::bigint[]) AS w (kind), LATERAL (
+			SELECT * FROM event
+			WHERE kind = w.kind AND created_at >= $1 AND created_at <= $2 AND (created_at < $2 OR id > $3)
+				AND ($6::bigint IS NULL OR expires IS NULL OR expires > $6)
+			ORDER BY created_at DESC, id LIMIT $4
+		) e
+		ORDER BY e.created_at DESC, e.id LIMIT $4`
+	sqlByAuthor = `SELECT ` + eventColumns + ` FROM unnest($5::bigint[]) AS w (author), LATERAL (
+			SELECT * FROM event
+			WHERE author = w.author AND created_at >= $1 AND created_at <= $2 AND (created_at < $2 OR id > $3)
+				AND ($6::bigint[] IS NULL OR kind <> ALL ($6)) AND ($7::bigint IS NULL OR expires IS NULL OR expires > $7)
+			ORDER BY created_at DESC, id LIMIT $4
+		) e
+		ORDER BY e.created_at DESC, e.id LIMIT $4`
+	sqlByAuthorKind = `SELECT ` + eventColumns + ` FROM unnest($5::bigint[], $6::bigint[]) AS w (author, kind), LATERAL (
+			SELECT * FROM event
+			WHERE author = w.author AND kind = w.kind AND created_at >= $1 AND created_at <= $2 AND (created_at < $2 OR id > $3)
+				AND ($7::bigint IS NULL OR expires IS NULL OR expires > $7)
+			ORDER BY created_at DESC, id LIMIT $4
+		) e
+		ORDER BY e.created_at DESC, e.id LIMIT $4`
+	// OFFSET 0 keeps the planner from walking through the whole stretch by time
+	// in the hope that the first few events are soon found.
+	sqlByAny = `SELECT ` + eventColumns + ` FROM (
+			SELECT * FROM event
+			WHERE created_at >= $1 AND created_at <= $2 AND (created_at < $2 OR id > $3)
+				AND ($5::bigint[] IS NULL OR author = ANY ($5)) AND ($6::bigint[] IS NULL OR kind = ANY ($6))
+				AND ($7::bigint[] IS NULL OR kind <> ALL ($7)) AND ($8::bigint IS NULL OR expires IS NULL OR expires > $8)
+				AND ($9::bigint[] IS NULL OR tagh && $9) AND ($10::bigint[] IS NULL OR tagh && $10) AND ($11::bigint[] IS NULL OR tagh && $11)
+			OFFSET 0
+		) e
+		ORDER BY e.created_at DESC, e.id LIMIT $4`
+)
+
+// sqlPlanner holds for the transaction that the statements of one batch are. A
+// scan of a table is never wanted, and statements that end early need no
+// compiler, whatever the planner expects of them.
+const sqlPlanner = `SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true), set_config('enable_bitmapscan', $1, true)`
+
+// ask runs a statement as the method wants it planned.
+func (s *search) ask(ctx context.Context, conn querier, scan func(pgx.Rows) error, sql string, args ...any) (err error) {
+	bitmaps := "off"
+	if s.bitmaps {
+		bitmaps = "on"
+	}
+	var b pgx.Batch
+	b.Queue(sqlPlanner, bitmaps)
+	b.Queue(sql, args...)
+	results := conn.SendBatch(ctx, &b)
+	defer func() { err = errors.Join(err, results.Close()) }()
+	if _, err := results.Exec(); err != nil {
+		return err
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func (s *search) run(ctx context.Context, conn querier) error {
+	for !s.full && s.lo <= s.hi {
+		from, whole, err := s.stretch(ctx, conn)
+		if err != nil {
+			return err
+		}
+		more := true
+		for more && !s.full {
+			if more, err = s.take(ctx, conn, from); err != nil {
+				return err
+			}
+		}
+		if s.full || from <= s.lo {
+			return nil
+		}
+		if whole {
+			s.span *= 2
+		}
+		s.hi, s.id = from-1, []byte{}
+	}
+	return nil
+}
+
+// stretch returns from where to hi the next statement searches, and whether
+// those are all the periods it wanted.
+func (s *search) stretch(ctx context.Context, conn querier) (from int64, whole bool, err error) {
+	if s.wide {
+		return s.lo, true, nil
+	}
+	// What is beyond now is so little that it goes with the present.
+	i, found := slices.BinarySearch(s.starts, min(s.hi, s.now))
+	if !found {
+		i--
+	}
+	from = max(s.lo, s.starts[max(i+1-s.span, 0)])
+	if !s.costly {
+		return from, true, nil
+	}
+	cost, err := s.cost(ctx, conn, from)
+	if err != nil || cost <= sliceCost {
+		return from, true, err
+	}
+	edge, err := s.edge(ctx, conn, from)
+	return edge, edge == from, err
+}
+
+const sqlCost = `EXPLAIN (FORMAT JSON) ` + sqlByAny
+
+// cost is what the planner expects of the statement for a stretch.
+func (s *search) cost(ctx context.Context, conn querier, from int64) (float64, error) {
+	var text []byte
+	if err := s.ask(ctx, conn, func(rows pgx.Rows) error { return rows.Scan(&text) }, sqlCost, s.statement(from)...); err != nil {
+		return 0, err
+	}
+	var plans []struct {
+		Plan struct {
+			Cost float64 `json:"Total Cost"`
+		}
+	}
+	if err := json.Unmarshal(text, &plans); err != nil || len(plans) == 0 {
+		return 0, fmt.Errorf("read a plan: %w", cmp.Or(err, errEventRow))
+	}
+	return plans[0].Plan.Cost, nil
+}
+
+const sqlEdge = `SELECT created_at FROM event WHERE created_at >= $1 AND created_at <= $2 ORDER BY created_at DESC OFFSET $3 LIMIT 1`
+
+// edge cuts a stretch so that it spans a bounded number of events; twice as many
+// each time, so that a long way is done in few steps.
+func (s *search) edge(ctx context.Context, conn querier, from int64) (int64, error) {
+	edge := from
+	if err := s.ask(ctx, conn, func(rows pgx.Rows) error {
+		err := rows.Scan(&edge)
+		edge = min(edge+1, s.hi) // the rest of its second is beyond
+		return err
+	}, sqlEdge, from, s.hi, s.rows); err != nil {
+		return 0, err
+	}
+	s.rows = min(2*s.rows, maxSliceRows)
+	return edge, nil
+}
+
+// statement returns the arguments of the method for a stretch.
+func (s *search) statement(from int64) []any {
+	return append([]any{from, s.hi, s.id, min(s.q.Limit-len(s.events), maxRows)}, s.args...)
+}
+
+// take reads the next events of a stretch and puts on the page what the query
+// asks for. It tells whether there may be more, which is behind hi and id then.
+func (s *search) take(ctx context.Context, conn querier, from int64) (more bool, err error) {
+	args := s.statement(from)
+	var records []store.Record
+	n, size := 0, s.size
+	var last store.Position
+	if err := s.ask(ctx, conn, func(rows pgx.Rows) error {
+		if size > pageBytes {
+			more = true // the rest is asked for again, if at all
+			return nil
+		}
+		r, err := scanEvent(rows)
+		if err != nil {
+			return err
+		}
+		n++
+		last = store.Position{At: r.Event.CreatedAt, ID: r.Event.ID}
+		if s.wants(&r) {
+			records = append(records, r)
+			size += r.Weight()
+		}
+		return nil
+	}, s.sql, args...); err != nil {
+		return false, err
+	}
+	if n == 0 {
+		return false, nil
+	}
+	more = more || n == args[3].(int)
+	if s.q.Public {
+		if records, err = undeleted(ctx, conn, records); err != nil {
+			return false, err
+		}
+	}
+	for i := range records {
+		s.events = append(s.events, records[i].Stored)
+		s.size += records[i].Weight()
+	}
+	s.full = len(s.events) >= s.q.Limit || len(s.events) > 0 && s.size > pageBytes
+	s.hi, s.id = last.At, last.ID[:]
+	return more, nil
+}
+
+// wants checks what the statements do not, or only by half a key.
+func (s *search) wants(r *store.Record) bool {
+	return s.after.Before(&r.Event) && s.wanted.Matches(r) && (!s.q.Public || !store.Private(r.Event.Kind) && !r.Expired(s.q.Now))
+}
+
+const (
+	sqlDeletions = `SELECT w.nr, d.created_at, d.seq
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS w (h, author, since, nr), LATERAL (
+			SELECT created_at, seq FROM deletion WHERE h = w.h AND author = w.author AND created_at >= w.since
+			ORDER BY created_at DESC, seq DESC LIMIT 1
+		) d`
+	sqlRequests = `SELECT ` + eventColumns + ` FROM unnest($1::bigint[], $2::bigint[]) AS w (created_at, seq), LATERAL (
+			SELECT * FROM event WHERE created_at = w.created_at AND seq = w.seq OFFSET 0
+		) e`
+)
+
+// undeleted returns those events that their authors did not ask to forget
+// (NIP-09). By id that holds for ever, by address for versions up to the
+// request. A hash and half a key are strong enough to find a request; whether to
+// believe it, the request is asked unless its tags are not kept.
+func undeleted(ctx context.Context, conn querier, records []store.Record) ([]store.Record, error) {
+	type question struct {
+		record  int
+		believe func(request *nostr.Event) bool
+	}
+	var questions []question
+	var hashes, authors, sinces []int64
+	for i := range records {
+		e := &records[i].Event
+		if e.Kind == store.KindDeletion {
+			continue
+		}
+		ask := func(h, since int64, believe func(*nostr.Event) bool) {
+			questions = append(questions, question{i, believe})
+			hashes, authors, sinces = append(hashes, h), append(authors, authorPrefix(e.PubKey)), append(sinces, since)
+		}
+		tagged := func(name, value string, since int64) {
+			filter := nostr.Filter{Kinds: []nostr.Kind{store.KindDeletion}, Tags: map[string][]string{name: {value}}}
+			ask(store.TagHash(name, value), since, filter.Matches)
+		}
+		tagged("e", e.ID.String(), math.MinInt64)
+		switch {
+		case e.Kind.IsAddressable() && records[i].IndexOnly:
+			var d int64
+			if records[i].D != nil {
+				d = *records[i].D
+			}
+			h := store.AddressHash(e.Kind, d)
+			ask(h, e.CreatedAt, func(request *nostr.Event) bool { return slices.Contains(store.DeletionHashes(request), h) })
+		case e.Kind.IsAddressable():
+			tagged("a", store.Address(e.Kind, e.PubKey, store.DTag(e)), e.CreatedAt)
+		case e.Kind.IsReplaceable():
+			tagged("a", store.Address(e.Kind, e.PubKey, ""), e.CreatedAt)
+		}
+	}
+	if len(questions) == 0 {
+		return records, nil
+	}
+	type place struct{ at, seq int64 }
+	answers := make(map[int]place)
+	requests := make(map[place]store.Record)
+	if err := each(ctx, conn, func(rows pgx.Rows) error {
+		var nr int
+		var p place
+		err := rows.Scan(&nr, &p.at, &p.seq)
+		answers[nr-1] = p
+		requests[p] = store.Record{}
+		return err
+	}, sqlDeletions, hashes, authors, sinces); err != nil || len(answers) == 0 {
+		return records, err
+	}
+	var ats, seqs []int64
+	for p := range requests {
+		ats, seqs = append(ats, p.at), append(seqs, p.seq)
+	}
+	if err := each(ctx, conn, func(rows pgx.Rows) error {
+		r, err := scanEvent(rows)
+		requests[place{r.Event.CreatedAt, int64(r.Seq)}] = r
+		return err
+	}, sqlRequests, ats, seqs); err != nil {
+		return nil, err
+	}
+	deleted := make(map[int]bool)
+	for nr, p := range answers {
+		q, request := questions[nr], requests[p]
+		if request.Seq != 0 && request.Event.PubKey == records[q.record].Event.PubKey && (request.IndexOnly || q.believe(&request.Event)) {
+			deleted[q.record] = true
+		}
+	}
+	left := records[:0]
+	for i := range records {
+		if !deleted[i] {
+			left = append(left, records[i])
+		}
+	}
+	return left, nil
+}
+
+const (
+	sqlSeqOf       = `SELECT seq, created_at FROM event WHERE id = $1`
+	sqlEventRelays = `SELECT r.url, s.seen_at FROM sighting s JOIN relay r ON r.id = s.relay_id
+		WHERE s.event_seq = $1 AND s.created_at = $2 ORDER BY s.seen_at, r.url`
+)
+
+// EventRelays implements store.EventReader.
+func (db *DB) EventRelays(ctx context.Context, id nostr.ID) (relays []store.Carried, err error) {
+	err = db.read(ctx, func(q querier) error {
+		relays = nil
+		var seq, at int64
+		if err := q.QueryRow(ctx, sqlSeqOf, id[:]).Scan(&seq, &at); err != nil {
+			if errors.Is(err, pgx.ErrNoRows) {
+				err = store.ErrNotFound
+			}
+			return err
+		}
+		return each(ctx, q, func(rows pgx.Rows) error {
+			var one store.Carried
+			var url string
+			err := rows.Scan(&url, &one.SeenAt)
+			if err == nil {
+				one.URL, err = store.ParseURL(url)
+			}
+			relays = append(relays, one)
+			return err
+		}, sqlEventRelays, seq, at)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read relays of an event: %w", err)
+	}
+	return relays, nil
+}
+
+const (
+	sqlSummaries = `
+		SELECT ` + relayColumns + `, r.name, r.software, r.open_ms, r.read_ms, r.checked_at,
+			coalesce((SELECT n FROM rollup_relay WHERE relay_id = r.id), 0),
+			(SELECT count(*) FROM hole WHERE relay_id = r.id),
+			coalesce((SELECT largest_page FROM calibration WHERE relay_id = r.id), 0),
+			coalesce((SELECT due_at FROM work WHERE service = 'synchronizer' AND relay_id = r.id), r.promoted_at),
+			coalesce((SELECT due_at FROM work WHERE service = 'monitor' AND relay_id = r.id), r.promoted_at)
+		FROM relay r
+		WHERE r.url > $1 AND ($2::text = '' OR r.network = $2) AND ($3::text = '' OR r.state = $3)
+		ORDER BY r.url LIMIT $4`
+	sqlCoverageOf    = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = ANY ($1) ORDER BY relay_id, filter_id, lo`
+	sqlRelayCoverage = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = $1 ORDER BY filter_id, lo`
+	sqlRelayHoles    = `SELECT ` + holeColumns + ` FROM hole WHERE relay_id = $1 ORDER BY filter_id, lo, hi, kind`
+)
+
+// RelaySummaries implements store.RelayReader.
+func (db *DB) RelaySummaries(ctx context.Context, query store.RelayQuery) (summaries []store.RelaySummary, err error) {
+	if query.Limit <= 0 {
+		return nil, nil
+	}
+	err = db.read(ctx, func(q querier) error {
+		summaries = nil
+		var ids []int32
+		if err := each(ctx, q, func(rows pgx.Rows) error {
+			var s store.RelaySummary
+			var err error
+			s.Relay, err = scanRelay(rows, &s.Name, &s.Software, &s.OpenMS, &s.ReadMS, &s.CheckedAt, &s.Events, &s.Holes, &s.MaxLimit, &s.SyncDue, &s.CheckDue)
+			summaries, ids = append(summaries, s), append(ids, int32(s.ID))
+			return err
+		}, sqlSummaries, query.After, string(query.Network), string(query.State), min(query.Limit, maxPage)); err != nil {
+			return err
+		}
+		all, err := readCoverage(ctx, q, sqlCoverageOf, ids)
+		if err != nil {
+			return err
+		}
+		claims := make(map[store.RelayID][]store.Coverage)
+		for _, c := range all {
+			claims[c.Relay] = append(claims[c.Relay], c)
+		}
+		for i := range summaries {
+			summaries[i].Summarize(claims[summaries[i].ID])
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read relays: %w", err)
+	}
+	return summaries, nil
+}
+
+// RelayCoverage implements store.RelayReader.
+func (db *DB) RelayCoverage(ctx context.Context, id store.RelayID) (claims []store.Coverage, holes []store.Hole, err error) {
+	err = db.read(ctx, func(q querier) (err error) {
+		if claims, err = readCoverage(ctx, q, sqlRelayCoverage, int32(id)); err == nil {
+			holes, err = readHoles(ctx, q, sqlRelayHoles, int32(id))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read coverage of a relay: %w", err)
+	}
+	return claims, holes, nil
+}
+
+const (
+	// plausibleFrom is when Nostr began: 2020-11-01.
+	plausibleFrom = 1604188800
+	day           = 86400
+)
+
+const (
+	sqlTotals = `
+		SELECT coalesce((SELECT n FROM rollup_total WHERE name = 'events'), 0),
+			coalesce((SELECT n FROM rollup_total WHERE name = 'sightings'), 0),
+			(SELECT authors FROM rollup_total WHERE name = 'events'),
+			(SELECT count(*) FROM candidate),
+			coalesce((SELECT created_at FROM event WHERE created_at >= $1 AND created_at <= $2 ORDER BY created_at LIMIT 1), 0),
+			coalesce((SELECT created_at FROM event WHERE created_at >= $1 AND created_at <= $2 ORDER BY created_at DESC LIMIT 1), 0),
+			(SELECT count(*) FROM hole),
+			(SELECT least(coalesce(sum(n), 0), 9e18)::bigint FROM hole WHERE n > 0),
+			coalesce((SELECT sum(kept + dropped)::bigint FROM quarantine_count), 0),
+			pg_database_size(current_database())`
+	sqlRelayTotals = `SELECT network, state, count(*) FROM relay GROUP BY network, state ORDER BY network, state`
+	sqlLevelTotals = `SELECT level, count(DISTINCT relay_id), least(sum(hi::numeric - lo + 1), 9e18)::bigint FROM coverage GROUP BY level ORDER BY level`
+	sqlTops        = `SELECT max(hi) FROM coverage GROUP BY relay_id`
+)
+
+// Totals implements store.StatsReader.
+func (db *DB) Totals(ctx context.Context, now int64) (t store.Totals, err error) {
+	err = db.read(ctx, func(q querier) error {
+		t = store.Totals{}
+		var sketch []byte
+		if err := q.QueryRow(ctx, sqlTotals, int64(plausibleFrom), now+day).Scan(&t.Events, &t.Sightings, &sketch, &t.Candidates,
+			&t.Oldest, &t.Newest, &t.Holes, &t.HoleEvents, &t.Rejected, &t.Bytes); err != nil {
+			return err
+		}
+		authors, err := store.ParseDistinct(sketch)
+		if err != nil {
+			return err
+		}
+		t.Authors = authors.Count()
+		if err := each(ctx, q, func(rows pgx.Rows) error {
+			var r store.RelayTotal
+			err := rows.Scan(&r.Network, &r.State, &r.Relays)
+			t.Relays = append(t.Relays, r)
+			return err
+		}, sqlRelayTotals); err != nil {
+			return err
+		}
+		if err := each(ctx, q, func(rows pgx.Rows) error {
+			var l store.LevelTotal
+			err := rows.Scan(&l.Level, &l.Relays, &l.Seconds)
+			t.Levels = append(t.Levels, l)
+			return err
+		}, sqlLevelTotals); err != nil {
+			return err
+		}
+		var lags []int64
+		if err := each(ctx, q, func(rows pgx.Rows) error {
+			var top int64
+			err := rows.Scan(&top)
+			lags = append(lags, max(now-top, 0))
+			return err
+		}, sqlTops); err != nil {
+			return err
+		}
+		if slices.Sort(lags); len(lags) > 0 {
+			t.LagMedian, t.LagMax = lags[len(lags)/2], lags[len(lags)-1]
+		}
+		return nil
+	})
+	if err != nil {
+		return store.Totals{}, fmt.Errorf("read totals: %w", err)
+	}
+	return t, nil
+}
+
+const (
+	sqlKinds = `SELECT kind, n, authors FROM rollup_kind ORDER BY n DESC, kind LIMIT $1`
+	sqlDays  = `SELECT day, n, authors FROM rollup_day WHERE day >= $1 AND day <= $2 ORDER BY day`
+)
+
+// Kinds implements store.StatsReader.
+func (db *DB) Kinds(ctx context.Context, limit int) ([]store.KindTotal, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	kinds, err := readTotals(ctx, db, func(key, n, authors int64) store.KindTotal {
+		return store.KindTotal{Kind: nostr.Kind(key), Events: n, Authors: authors}
+	}, sqlKinds, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read kinds: %w", err)
+	}
+	return kinds, nil
+}
+
+// Days implements store.StatsReader.
+func (db *DB) Days(ctx context.Context, lo, hi int64) ([]store.DayTotal, error) {
+	days, err := readTotals(ctx, db, func(key, n, authors int64) store.DayTotal {
+		return store.DayTotal{Day: key, Events: n, Authors: authors}
+	}, sqlDays, lo, hi)
+	if err != nil {
+		return nil, fmt.Errorf("read days: %w", err)
+	}
+	return days, nil
+}
+
+// readTotals reads sums with their authors.
+func readTotals[T any](ctx context.Context, db *DB, total func(key, n, authors int64) T, sql string, args ...any) (list []T, err error) {
+	err = db.read(ctx, func(q querier) error {
+		list = nil
+		return each(ctx, q, func(rows pgx.Rows) error {
+			var key, n int64
+			var sketch []byte
+			if err := rows.Scan(&key, &n, &sketch); err != nil {
+				return err
+			}
+			authors, err := store.ParseDistinct(sketch)
+			if err != nil {
+				return err
+			}
+			list = append(list, total(key, n, min(authors.Count(), n)))
+			return nil
+		}, sql, args...)
+	})
+	return list, err
+}
