@@ -173,8 +173,9 @@ func (w *walk) gap(ctx context.Context, gap store.Interval) error {
 	return w.confirm(ctx, gap)
 }
 
-// tally counts the events of a page that its predecessor had not.
-func (w *walk) tally(p *page, prev *step) {
+// tally counts the events of a page that its predecessor had not. A page of a
+// relay that ignores since goes on below the gap, where the count does not.
+func (w *walk) tally(p *page, prev *step, gap store.Interval) {
 	if w.begun == 0 {
 		w.begun = p.sent
 	}
@@ -183,7 +184,7 @@ func (w *walk) tally(p *page, prev *step) {
 		ids = prev.ids
 	}
 	for _, r := range p.refs {
-		if r.CreatedAt < w.begun && !slices.Contains(ids, r.ID) {
+		if r.CreatedAt < w.begun && inside(gap, r.CreatedAt) && !slices.Contains(ids, r.ID) {
 			w.counted++
 		}
 	}
@@ -313,7 +314,7 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 				continue
 			}
 		}
-		w.tally(p, prev)
+		w.tally(p, prev, gap)
 		lone := prev
 		if lone != nil && (!lone.lone || !p.empty() || w.hides()) {
 			lone = nil
