@@ -7,7 +7,8 @@ import (
 	"bigbrotr/internal/core/nostr"
 )
 
-// Seq numbers events in the order in which the archive took them.
+// Seq is the number of an archived event. Those of a batch ascend; between
+// batches only a Cursor tells the order.
 type Seq int64
 
 // Stored is an archived event.

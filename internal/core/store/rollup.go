@@ -20,7 +20,8 @@ type Difference struct {
 // Rollups keeps the sums that pages and statistics read.
 type Rollups interface {
 	// Refresh adds at most limit new events, and the sightings that wait, to
-	// the sums, in one transaction with the position.
+	// the sums, in one transaction with the position. A backend may take the
+	// new events of a batch as a whole, even of one that is larger.
 	Refresh(ctx context.Context, limit int) (Refreshed, error)
 	// Recount counts everything again, repairs the sums and returns what
 	// differed (at most 1000). It runs in bounded transactions beside ingest.

@@ -61,3 +61,25 @@ func entry(m map[int64]*Sum, key int64) *Sum {
 	}
 	return s
 }
+
+// Merge adds other sums.
+func (s *Sums) Merge(o *Sums) {
+	s.Events += o.Events
+	s.Sightings += o.Sightings
+	s.Authors.Merge(&o.Authors)
+	for _, t := range []struct{ into, from map[int64]*Sum }{{s.Days, o.Days}, {s.Kinds, o.Kinds}} {
+		for key, sum := range t.from {
+			into := entry(t.into, key)
+			into.N += sum.N
+			into.Authors.Merge(&sum.Authors)
+		}
+	}
+	for key, n := range o.Relays {
+		s.Relays[key] += n
+	}
+	for _, t := range []struct{ into, from map[[2]int64]int64 }{{s.DayKinds, o.DayKinds}, {s.RelayKinds, o.RelayKinds}, {s.RelayDays, o.RelayDays}} {
+		for key, n := range t.from {
+			t.into[key] += n
+		}
+	}
+}

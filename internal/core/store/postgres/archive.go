@@ -244,7 +244,7 @@ func (s *saving) ingest(ctx context.Context, events []*nostr.Event, known []stor
 }
 
 func (s *saving) call(ctx context.Context, tx pgx.Tx, events []*nostr.Event, known []store.Seen) error {
-	var a arrays
+	a := newArrays(len(events))
 	for _, e := range events {
 		if err := a.add(e, s.keep); err != nil {
 			return err
@@ -612,6 +612,10 @@ func (db *DB) scan(ctx context.Context, after store.Cursor, since, until int64, 
 				return
 			}
 			for _, one := range page {
+				if err := ctx.Err(); err != nil {
+					yield(placed{}, err)
+					return
+				}
 				if !yield(one, nil) {
 					return
 				}

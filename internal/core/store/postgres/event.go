@@ -85,6 +85,18 @@ type arrays struct {
 	buf                        []byte
 }
 
+// newArrays has room for n events. None of its lists is nil, which would be
+// NULL.
+func newArrays(n int) *arrays {
+	return &arrays{
+		ids: make([][]byte, 0, n), pubkeys: make([][]byte, 0, n), sigs: make([][]byte, 0, n), raws: make([][]byte, 0, n),
+		authors: make([]int64, 0, n), createdAts: make([]int64, 0, n), kinds: make([]int64, 0, n),
+		ds: make([]*int64, 0, n), expiries: make([]*int64, 0, n),
+		taghs: make([]*string, 0, n), tags: make([]*string, 0, n), contents: make([]*string, 0, n),
+		deletionPlaces: []int32{}, deletionHashes: []int64{},
+	}
+}
+
 // authorPrefix is the column author.
 func authorPrefix(k nostr.PubKey) int64 { return int64(binary.BigEndian.Uint64(k[:8])) }
 

@@ -24,12 +24,13 @@ const (
 	sqlFoldBatches = `
 		SELECT nr, first_seq, relay_id, n FROM (
 			SELECT nr, first_seq, relay_id, n, sum(n) OVER (ORDER BY nr) - n AS before FROM batch WHERE nr > $1 ORDER BY nr LIMIT 500
-		) AS b WHERE before < $2 ORDER BY nr`
-	sqlFoldEvents = `SELECT nr, relay_id, created_at, kind, pubkey FROM fold_events($1)`
-	sqlFoldLog    = `SELECT id, relay_id, created_at, kind FROM fold_sightings($1)`
-	sqlDropLog    = `DELETE FROM sighting_log WHERE id = ANY($1)`
-	sqlSetCounted = `UPDATE rollup_total SET nr = $1 WHERE name = 'events'`
-	sqlFoldLogs   = `SELECT id FROM sighting_log ORDER BY id LIMIT $1`
+		) AS b WHERE before = 0 OR before + n <= $2 ORDER BY nr`
+	sqlMoreBatches = `SELECT EXISTS (SELECT 1 FROM batch WHERE nr > $1)`
+	sqlFoldEvents  = `SELECT nr, relay_id, created_at, kind, pubkey FROM fold_events($1)`
+	sqlFoldLog     = `SELECT id, relay_id, created_at, kind FROM fold_sightings($1)`
+	sqlDropLog     = `DELETE FROM sighting_log WHERE id = ANY($1)`
+	sqlSetCounted  = `UPDATE rollup_total SET nr = $1 WHERE name = 'events'`
+	sqlFoldLogs    = `SELECT id FROM sighting_log ORDER BY id LIMIT $1`
 )
 
 // Refresh implements store.Rollups. It takes whole batches, so that it may pass
@@ -53,13 +54,12 @@ func refresh(ctx context.Context, tx pgx.Tx, limit int) (done store.Refreshed, e
 	if err := tx.QueryRow(ctx, sqlLockCounted).Scan(&counted); err != nil {
 		return done, err
 	}
-	last, total := counted, 0
+	last := counted
 	var batches []int64
 	if err := each(ctx, tx, func(rows pgx.Rows) error {
 		var first, n int64
 		var relay int32
 		err := rows.Scan(&last, &first, &relay, &n)
-		total += int(n)
 		batches = append(batches, last)
 		return err
 	}, sqlFoldBatches, counted, int64(limit)); err != nil {
@@ -82,7 +82,6 @@ func refresh(ctx context.Context, tx pgx.Tx, limit int) (done store.Refreshed, e
 		}
 	}
 	done.Events = int(s.Events)
-	done.More = total >= limit || len(batches) == 500
 
 	logs, err := numbersOf(ctx, tx, sqlFoldLogs, foldLogs)
 	if err != nil {
@@ -101,6 +100,9 @@ func refresh(ctx context.Context, tx pgx.Tx, limit int) (done store.Refreshed, e
 		}
 	}
 	done.Sightings = int(s.Sightings)
+	if err := tx.QueryRow(ctx, sqlMoreBatches, last).Scan(&done.More); err != nil {
+		return done, err
+	}
 	done.More = done.More || len(logs) == foldLogs
 	if err := ctx.Err(); err != nil {
 		return done, err

@@ -131,7 +131,9 @@ func testRollups(t *testing.T, open opener) {
 		},
 		"at most the limit": func(t *testing.T, f *fixture) {
 			relay := f.relays(1)[0]
-			f.save(store.Batch{Relay: relay.ID, SeenAt: base, Events: notes(25)})
+			for batch := range slices.Chunk(notes(25), 5) {
+				f.save(store.Batch{Relay: relay.ID, SeenAt: base, Events: batch})
+			}
 			var events, sightings, rounds int
 			for more := true; more; rounds++ {
 				if rounds > 20 {
