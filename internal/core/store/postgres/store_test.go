@@ -20,6 +20,10 @@ func opened(t *testing.T, url string, keep store.Keep) store.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The full kinds of this test may differ from those of the template.
+	if _, err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return db
 }
 
@@ -41,5 +45,18 @@ func migrated(t *testing.T, keep store.Keep) string {
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store {
 		return opened(t, migrated(t, store.Keep{}), store.Keep{})
+	})
+}
+
+func TestStoreThroughPgBouncer(t *testing.T) {
+	bouncer := pgtest.Shared(t).Bouncer(t)
+	storetest.Run(t, func(t *testing.T) store.Store {
+		return opened(t, bouncer.URL(migrated(t, store.Keep{})), store.Keep{})
+	})
+}
+
+func TestIndexStore(t *testing.T) {
+	storetest.RunIndex(t, func(t *testing.T, keep store.Keep) store.Store {
+		return opened(t, migrated(t, keep), keep)
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -169,18 +171,22 @@ const (
 
 // CopyState implements store.Transfer.
 func (db *DB) CopyState(ctx context.Context) (state store.CopyState, err error) {
-	var text string
-	err = db.read(ctx, func(q querier) error {
-		text = ""
-		return each(ctx, q, func(r pgx.Rows) error { return r.Scan(&text) }, sqlSetting, settingCopy)
+	err = db.read(ctx, func(q querier) (err error) {
+		state, err = copyState(ctx, q)
+		return err
 	})
-	if err == nil && text != "" {
-		err = json.Unmarshal([]byte(text), &state)
-	}
 	if err != nil {
 		return state, fmt.Errorf("read how far the copy is: %w", err)
 	}
 	return state, nil
+}
+
+func copyState(ctx context.Context, q querier) (state store.CopyState, err error) {
+	var text string
+	if there, err := found(q.QueryRow(ctx, sqlSetting, settingCopy).Scan(&text)); err != nil || !there {
+		return state, err
+	}
+	return state, json.Unmarshal([]byte(text), &state)
 }
 
 // SetCopyState implements store.Transfer.
@@ -202,4 +208,138 @@ func setCopyState(ctx context.Context, tx pgx.Tx, state store.CopyState) error {
 	}
 	_, err = tx.Exec(ctx, sqlPutSetting, settingCopy, string(text))
 	return err
+}
+
+// copyPage is how many events are read with their sightings at once.
+const copyPage = 500
+
+// ScanCopies implements store.Transfer.
+func (db *DB) ScanCopies(ctx context.Context, after store.Cursor) iter.Seq2[store.CopiedAt, error] {
+	return func(yield func(store.CopiedAt, error) bool) {
+		var page []placed
+		flush := func() bool {
+			copies, err := db.withSightings(ctx, page)
+			page = page[:0]
+			if err != nil {
+				return yield(store.CopiedAt{}, fmt.Errorf("read events to copy: %w", err)) && false
+			}
+			for _, one := range copies {
+				if !yield(one, nil) {
+					return false
+				}
+			}
+			return true
+		}
+		for one, err := range db.scan(ctx, after, math.MinInt64, math.MaxInt64, nil) {
+			if err != nil {
+				yield(store.CopiedAt{}, fmt.Errorf("read events to copy: %w", err))
+				return
+			}
+			if page = append(page, one); len(page) == copyPage && !flush() {
+				return
+			}
+		}
+		flush()
+	}
+}
+
+const sqlSightingsOf = `SELECT event_seq, relay_id, seen_at FROM sightings_of($1, $2) ORDER BY event_seq, relay_id`
+
+func (db *DB) withSightings(ctx context.Context, page []placed) ([]store.CopiedAt, error) {
+	if len(page) == 0 {
+		return nil, nil
+	}
+	copies := make([]store.CopiedAt, len(page))
+	createdAts, seqs := make([]int64, len(page)), make([]int64, len(page))
+	bySeq := make(map[int64]*store.CopiedAt, len(page))
+	for i, one := range page {
+		copies[i] = store.CopiedAt{Copied: store.Copied{Record: one.Record}, Cursor: store.Cursor(one.at.String())}
+		createdAts[i], seqs[i] = one.Event.CreatedAt, int64(one.Seq)
+		bySeq[seqs[i]] = &copies[i]
+	}
+	err := db.read(ctx, func(q querier) error {
+		for i := range copies {
+			copies[i].Sightings = nil
+		}
+		return each(ctx, q, func(rows pgx.Rows) error {
+			var seq int64
+			var s store.Sighting
+			err := rows.Scan(&seq, &s.Relay, &s.SeenAt)
+			if one := bySeq[seq]; one != nil {
+				one.Sightings = append(one.Sightings, s)
+			}
+			return err
+		}, sqlSightingsOf, createdAts, seqs)
+	})
+	return copies, err
+}
+
+const sqlPutCopies = `SELECT first_seq, added
+	FROM put_copies($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`
+
+// PutCopies implements store.Transfer.
+func (db *DB) PutCopies(ctx context.Context, copies []store.Copied, position store.Cursor) error {
+	keep, err := db.policy(ctx)
+	if err != nil {
+		return fmt.Errorf("write copied events: %w", err)
+	}
+	err = db.write(ctx, func(tx pgx.Tx) error {
+		for part := range slices.Chunk(copies, ingestMost) {
+			if err := putCopies(ctx, tx, keep, part); err != nil {
+				return err
+			}
+		}
+		state, err := copyState(ctx, tx)
+		if err != nil {
+			return err
+		}
+		state.Position = position
+		return setCopyState(ctx, tx, state)
+	})
+	if err != nil {
+		return fmt.Errorf("write copied events: %w", err)
+	}
+	return nil
+}
+
+func putCopies(ctx context.Context, tx pgx.Tx, keep store.Keep, copies []store.Copied) error {
+	a := newArrays(len(copies))
+	firstSeen := make([]int64, len(copies))
+	places, relays, seen := []int32{}, []int32{}, []int64{}
+	for i := range copies {
+		one := &copies[i]
+		if err := a.copied(one, keep); err != nil {
+			return fmt.Errorf("event %s: %w", one.Event.ID, err)
+		}
+		firstSeen[i] = one.FirstSeen
+		for _, s := range one.Sightings {
+			places, relays, seen = append(places, int32(i+1)), append(relays, int32(s.Relay)), append(seen, s.SeenAt)
+		}
+	}
+	var firstSeq int64
+	var added int32
+	if err := tx.QueryRow(ctx, sqlPutCopies,
+		a.ids, a.pubkeys, a.authors, a.createdAts, a.kinds, a.ds, a.expiries, a.taghs, a.sigs, a.tags, a.contents, a.raws, firstSeen,
+		a.deletionPlaces, a.deletionHashes, places, relays, seen,
+	).Scan(&firstSeq, &added); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, sqlCloseBatch, numbering, int32(0), []int64{firstSeq}, []int32{added})
+	return err
+}
+
+// copied appends an event of another archive.
+func (a *arrays) copied(one *store.Copied, keep store.Keep) error {
+	e := &one.Event
+	if !one.IndexOnly {
+		return a.add(e, keep)
+	}
+	if e.Kind == store.KindDeletion {
+		for _, h := range one.Index.Tags {
+			a.deletionPlaces = append(a.deletionPlaces, int32(len(a.ids)+1))
+			a.deletionHashes = append(a.deletionHashes, h)
+		}
+	}
+	a.put(e, one.Index, nil, nil, nil, nil)
+	return nil
 }

@@ -215,3 +215,67 @@ BEGIN
     END LOOP;
 END $$;
 -- +goose StatementEnd
+
+-- Reads the sightings of events.
+-- +goose StatementBegin
+CREATE FUNCTION sightings_of(created_ats bigint[], seqs bigint[]) RETURNS TABLE (event_seq bigint, relay_id integer, seen_at bigint)
+LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+        SELECT s.event_seq, s.relay_id, s.seen_at FROM unnest(created_ats, seqs) AS u (created_at, seq)
+        JOIN sighting s ON s.created_at = u.created_at AND s.event_seq = u.seq;
+END $$;
+-- +goose StatementEnd
+
+-- Adds events of another archive, at most 4,096, each with the time it was first
+-- seen and its sightings. Otherwise like ingest.
+-- +goose StatementBegin
+CREATE FUNCTION put_copies(
+    ids bytea[], pubkeys bytea[], authors bigint[], created_ats bigint[], kinds bigint[],
+    ds bigint[], expiries bigint[], taghs text[], sigs bytea[], tagss text[], contents text[], raws bytea[], first_seens bigint[],
+    deletion_places integer[], deletion_hashes bigint[],
+    sighting_places integer[], sighting_relays integer[], sighting_seens bigint[],
+    OUT first_seq bigint, OUT added integer
+)
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_mergejoin = off SET enable_seqscan = off AS $$
+DECLARE
+    fresh_places integer[];
+BEGIN
+    first_seq := nextval('event_block') * 4096 - 1;
+    WITH fresh AS (
+        INSERT INTO event (seq, created_at, kind, author, first_seen, d, expires, id, pubkey, tagh, sig, tags, content, raw)
+        SELECT first_seq + g.place, g.created_at, g.kind, g.author, g.first_seen, g.d, g.expires, g.id, g.pubkey,
+            g.tagh::bigint[], g.sig, g.tags::jsonb, g.content, g.raw
+        FROM unnest(ids, pubkeys, authors, created_ats, kinds, ds, expiries, taghs, sigs, tagss, contents, raws, first_seens)
+            WITH ORDINALITY AS g (id, pubkey, author, created_at, kind, d, expires, tagh, sig, tags, content, raw, first_seen, place)
+        ORDER BY g.created_at, g.id
+        ON CONFLICT (created_at, id) DO NOTHING
+        RETURNING (seq - first_seq)::integer AS place
+    )
+    SELECT coalesce(array_agg(f.place), '{}') INTO fresh_places FROM fresh f;
+    added := cardinality(fresh_places);
+
+    INSERT INTO deletion (h, author, created_at, seq)
+    SELECT d.h, authors[d.place], created_ats[d.place], first_seq + d.place
+    FROM unnest(deletion_places, deletion_hashes) AS d (place, h)
+    WHERE d.place = ANY (fresh_places)
+    ORDER BY 1, 2, 3, 4
+    ON CONFLICT DO NOTHING;
+
+    WITH there AS MATERIALIZED (
+        SELECT g.place, e.created_at, e.seq FROM unnest(ids, created_ats) WITH ORDINALITY AS g (id, created_at, place)
+        CROSS JOIN LATERAL (SELECT v.created_at, v.seq FROM event v WHERE v.created_at = g.created_at AND v.id = g.id) e
+    ), seen AS (
+        INSERT INTO sighting (created_at, event_seq, seen_at, relay_id)
+        SELECT t.created_at, t.seq, s.seen_at, s.relay_id
+        FROM unnest(sighting_places, sighting_relays, sighting_seens) AS s (place, relay_id, seen_at) JOIN there t ON t.place = s.place
+        ORDER BY s.relay_id, t.created_at, t.seq
+        ON CONFLICT DO NOTHING
+        RETURNING created_at, event_seq, relay_id
+    )
+    INSERT INTO sighting_log (relay_id, created_ats, seqs)
+    SELECT s.relay_id, array_agg(s.created_at), array_agg(s.event_seq) FROM seen s GROUP BY s.relay_id;
+END $$;
+-- +goose StatementEnd
