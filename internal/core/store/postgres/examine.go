@@ -279,7 +279,7 @@ func (e *examination) rights(ctx context.Context) error {
 	return nil
 }
 
-const sqlFuture = `SELECT count(*) FROM (SELECT 1 FROM event_future LIMIT 100001) AS some`
+const sqlFuture = `SELECT count(*) FROM (SELECT 1 FROM event_future LIMIT 100001) AS found`
 
 func (e *examination) partitions(ctx context.Context) error {
 	have, err := e.db.periods(ctx)
