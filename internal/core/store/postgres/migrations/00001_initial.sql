@@ -92,20 +92,23 @@ CREATE TABLE event (
     raw        bytea
 ) PARTITION BY RANGE (created_at);
 -- The id is the hash of a text with created_at in it, so this makes it unique.
-CREATE UNIQUE INDEX event_time ON event (created_at, id);
+-- Time falls in this and other indexes as it does when a relay is read from its
+-- newest event back: pages fill that grow at the end, and halves of pages are
+-- left where rows come before all others.
+CREATE UNIQUE INDEX event_time ON event (created_at DESC, id);
 CREATE INDEX event_id ON event USING hash (id);
 CREATE INDEX event_seq ON event (seq);
-CREATE INDEX event_author ON event (author, created_at, kind);
-CREATE INDEX event_kind ON event (kind, created_at);
+CREATE INDEX event_author ON event (author, created_at DESC, kind);
+CREATE INDEX event_kind ON event (kind, created_at DESC);
 CREATE INDEX event_tagh ON event USING gin (tagh) WHERE tagh IS NOT NULL;
 
 CREATE TABLE sighting (
     created_at bigint NOT NULL,
     event_seq  bigint NOT NULL,
     seen_at    bigint NOT NULL,
-    relay_id   integer NOT NULL,
-    PRIMARY KEY (relay_id, created_at, event_seq)
+    relay_id   integer NOT NULL
 ) PARTITION BY RANGE (created_at);
+CREATE UNIQUE INDEX sighting_relay ON sighting (relay_id, created_at DESC, event_seq);
 CREATE INDEX sighting_event ON sighting (event_seq);
 
 -- The numbers of blocks of events.

@@ -53,7 +53,7 @@ BEGIN
         FROM unnest(ids, pubkeys, authors, created_ats, kinds, ds, expiries, taghs, sigs, tagss, contents, raws)
             WITH ORDINALITY AS g (id, pubkey, author, created_at, kind, d, expires, tagh, sig, tags, content, raw, place)
         WHERE cardinality(refused) = 0 OR g.place <> ALL (refused)
-        ORDER BY g.created_at, g.id
+        ORDER BY g.created_at DESC, g.id, g.place
         ON CONFLICT (created_at, id) DO NOTHING
         RETURNING (seq - first_seq)::integer AS place, created_at
     )
@@ -87,7 +87,7 @@ BEGIN
             JOIN event e ON e.created_at = g.created_at AND e.id = g.id
             WHERE repeated > 0 AND (e.seq <= first_seq OR e.seq > first_seq + 4096)
         ) s
-        ORDER BY s.created_at, s.event_seq
+        ORDER BY s.created_at DESC, s.event_seq
         ON CONFLICT DO NOTHING
         RETURNING created_at, event_seq
     )
@@ -250,7 +250,7 @@ BEGIN
             g.tagh::bigint[], g.sig, g.tags::jsonb, g.content, g.raw
         FROM unnest(ids, pubkeys, authors, created_ats, kinds, ds, expiries, taghs, sigs, tagss, contents, raws, first_seens)
             WITH ORDINALITY AS g (id, pubkey, author, created_at, kind, d, expires, tagh, sig, tags, content, raw, first_seen, place)
-        ORDER BY g.created_at, g.id
+        ORDER BY g.created_at DESC, g.id, g.place
         ON CONFLICT (created_at, id) DO NOTHING
         RETURNING (seq - first_seq)::integer AS place
     )
