@@ -61,15 +61,12 @@ const ingestMost = 4096
 // SaveBatch implements store.Archive. When the server is lost while a commit is
 // under way the batch is saved again, and may then count as known.
 func (db *DB) SaveBatch(ctx context.Context, batch store.Batch) (store.Saved, error) {
-	keep, err := db.policy(ctx)
-	if err != nil {
-		return store.Saved{}, fmt.Errorf("save batch: %w", err)
-	}
 	var s *saving
+	var err error
 	careful := false
 	for {
 		err = db.write(ctx, func(tx pgx.Tx) error {
-			s = &saving{tx: tx, batch: &batch, keep: keep, careful: careful}
+			s = &saving{tx: tx, batch: &batch, careful: careful}
 			return s.save(ctx)
 		})
 		if careful || !poisoned(err) {
@@ -137,16 +134,33 @@ func (s *saving) vanish(ctx context.Context) error {
 			targets, untils = append(targets, e.PubKey[:]), append(untils, e.CreatedAt)
 		}
 	}
-	if len(targets) == 0 {
-		_, err := s.tx.Exec(ctx, sqlShareLock, vanishing)
-		return err
+	lock := sqlShareLock
+	if len(targets) > 0 {
+		lock = sqlLock
 	}
-	if _, err := s.tx.Exec(ctx, sqlLock, vanishing); err != nil {
+	if err := s.enter(ctx, lock); err != nil || len(targets) == 0 {
 		return err
 	}
 	tag, err := s.tx.Exec(ctx, sqlAddTombstone, targets, untils)
 	s.vanished = tag.RowsAffected() > 0
 	return err
+}
+
+// enter takes the lock and then reads the policy, which may have changed while
+// it waited.
+func (s *saving) enter(ctx context.Context, lock string) error {
+	var b pgx.Batch
+	b.Queue(lock, vanishing)
+	b.Queue(sqlSettings)
+	results := s.tx.SendBatch(ctx, &b)
+	_, err := results.Exec()
+	if err == nil {
+		var rows pgx.Rows
+		if rows, err = results.Query(); err == nil {
+			s.keep, err = scanKeep(rows)
+		}
+	}
+	return errors.Join(err, results.Close())
 }
 
 // reasonUnstorable says of a rejected row that the backend cannot hold it.

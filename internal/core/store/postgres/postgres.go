@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -66,7 +65,6 @@ type DB struct {
 	pool *pgxpool.Pool
 	opts Options
 	log  *slog.Logger
-	keep atomic.Pointer[store.Keep] // see policy
 }
 
 // errReadOnly is returned by writes to a database opened for reading.

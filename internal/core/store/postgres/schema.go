@@ -211,32 +211,24 @@ func (db *DB) setKeep(ctx context.Context, tx pgx.Tx) error {
 }
 
 func readKeep(ctx context.Context, q querier) (store.Keep, error) {
+	rows, err := q.Query(ctx, sqlSettings)
+	if err != nil {
+		return store.Keep{}, err
+	}
+	return scanKeep(rows)
+}
+
+func scanKeep(rows pgx.Rows) (store.Keep, error) {
 	var keep store.Keep
-	err := each(ctx, q, func(rows pgx.Rows) error {
-		var name, value string
-		if err := rows.Scan(&name, &value); err != nil {
-			return err
-		}
+	var name, value string
+	_, err := pgx.ForEachRow(rows, []any{&name, &value}, func() error {
 		if name == "keep" {
 			keep.Mode = store.KeepMode(value)
 			return nil
 		}
 		keep.FullKinds = []nostr.Kind{}
 		return json.Unmarshal([]byte(value), &keep.FullKinds)
-	}, sqlSettings)
-	return keep, err
-}
-
-// policy returns the policy of the database, read once: it changes only while
-// nothing else runs.
-func (db *DB) policy(ctx context.Context) (store.Keep, error) {
-	if keep := db.keep.Load(); keep != nil {
-		return *keep, nil
-	}
-	keep, err := db.Keep(ctx)
-	if err == nil {
-		db.keep.Store(&keep)
-	}
+	})
 	return keep, err
 }
 

@@ -279,7 +279,7 @@ const sqlPutCopies = `SELECT first_seq, added
 
 // PutCopies implements store.Transfer.
 func (db *DB) PutCopies(ctx context.Context, copies []store.Copied, position store.Cursor) error {
-	keep, err := db.policy(ctx)
+	keep, err := db.Keep(ctx)
 	if err != nil {
 		return fmt.Errorf("write copied events: %w", err)
 	}
