@@ -44,7 +44,7 @@ var pool = sync.OnceValue(func() []fact {
 		simnet.Plan{Count: 40, Since: now - 40*86400, Until: now - 40*86400, Kinds: []nostr.Kind{1}},
 		simnet.Plan{Count: 40, Since: now - 50*86400, Until: now - 50*86400 + 3600, Kinds: []nostr.Kind{1059}},
 		simnet.Plan{Count: 10, Since: now - 60*86400, Until: now - 60*86400, Kinds: []nostr.Kind{70000, 1}},
-		simnet.Plan{Count: 6, Since: now + 100, Until: now + 5000},
+		simnet.Plan{Count: 16, Since: now + 100, Until: now + 5000},
 	)
 })
 

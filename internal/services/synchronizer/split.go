@@ -67,7 +67,7 @@ func (w *walk) whole(ctx context.Context, win store.Interval) (*page, error) {
 			w.murky++
 		default:
 			w.faults, w.strays, w.murky, w.served = 0, 0, 0, true
-			w.largest = max(w.largest, len(p.refs)+p.aside)
+			w.grow(p)
 			return p, nil
 		}
 	}

@@ -56,6 +56,7 @@ type visit struct {
 	lowered     bool // limit was lowered because the relay refused more
 	span        int64
 	served      bool // the relay has answered something
+	shown       int  // the largest page of the open filter
 	noSince     bool // the relay ignores since
 	noCount     bool // the relay does not answer COUNT
 	kindChunk   int  // how many kinds a filter may name
@@ -364,10 +365,16 @@ func (v *visit) beyond(ctx context.Context) error {
 		ordered := p.unread+p.oversize <= len(p.refs)+p.aside+p.below && (p.order == store.OrderNewest || p.order == store.OrderUnknown) && v.cal.Order != store.OrderOldest && v.cal.Order != store.OrderUnsorted
 		// A relay that ignores since goes on below, or shows nothing but that.
 		below := p.below > 0 || len(p.refs) > 0 && p.lo < win.Lo
+		// The open filter may have smaller pages than others.
+		full := 10*n >= 9*min(p.limit, p.largest) || n >= smallestLimit && 10*n >= 9*min(p.limit, v.shown)
+		v.shown = max(v.shown, n)
+		last := len(p.refs) > 0 && p.lo == win.Hi
 		switch {
-		case n == 0, below && ordered && p.above == 0, !below && 10*n < 9*min(p.limit, p.largest), len(p.refs) == 0 && p.above == 0 && p.order == store.OrderNewest:
+		case n == 0, below && ordered && p.above == 0, !full && last,
+			!below && !full && !v.cal.PostFiltering, // a short page is no end where events are hidden
+			len(p.refs) == 0 && p.above == 0 && p.order == store.OrderNewest:
 			return nil // that was all
-		case !ordered, p.above > 0, len(p.refs) == 0, p.lo == win.Hi:
+		case !ordered, p.above > 0, len(p.refs) == 0, last:
 			hole := v.hole(store.Interval{Lo: win.Lo, Hi: farthest}, store.AnyKind, store.HoleOverflow, -1, retryDense)
 			return v.save(ctx, nil, []store.Hole{hole})
 		}

@@ -273,7 +273,7 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 			continue
 		}
 		w.murky = 0
-		w.largest = max(w.largest, len(p.refs)+p.aside)
+		w.grow(p)
 		if p.order != store.OrderUnknown && p.order != d.order() {
 			return w.turnAround(ctx, p, d.rest(gap, edge), d)
 		}
@@ -427,6 +427,14 @@ func (w *walk) fits(ctx context.Context, p *page, second store.Interval, d direc
 		}
 	}
 	return false, nil
+}
+
+// grow remembers the largest page of this filter.
+func (w *walk) grow(p *page) {
+	w.largest = max(w.largest, len(p.refs)+p.aside)
+	if !w.listed {
+		w.v.shown = max(w.v.shown, w.largest)
+	}
 }
 
 // fills reports whether a page may be as large as pages of this filter are.
