@@ -1,0 +1,323 @@
+package postgres
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/pgtest"
+)
+
+// numbered returns events that are all different, one a second. Nobody here
+// looks at their signatures.
+func numbered(from, n int) []nostr.Event {
+	events := make([]nostr.Event, n)
+	for i := range events {
+		e := nostr.Event{
+			PubKey: sha256.Sum256(fmt.Appendf(nil, "author %d", (from+i)%7)), CreatedAt: 1_700_000_000 + int64(from+i), Kind: 1,
+			Content: fmt.Sprint("note ", from+i), Tags: []nostr.Tag{{"t", fmt.Sprint((from + i) % 3)}},
+		}
+		e.ID = sha256.Sum256(e.AppendCanonical(nil))
+		events[i] = e
+	}
+	return events
+}
+
+func openAt(t *testing.T, url string) *DB {
+	t.Helper()
+	db, err := Open(t.Context(), url, Options{RetryFor: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func addRelay(t *testing.T, db *DB) store.Relay {
+	t.Helper()
+	u, err := relay.Parse("wss://relay.nostr.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	relays, err := db.AddRelays(t.Context(), []relay.URL{u}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return relays[0]
+}
+
+// whole checks that of every batch of size all or nothing is there, at least as
+// many as acknowledged, and that no claim is ahead of its events.
+func whole(t *testing.T, db *DB, r store.Relay, filter store.FilterID, acknowledged, size int) {
+	t.Helper()
+	var refs []nostr.Ref
+	for _, e := range numbered(0, acknowledged+2*size) {
+		refs = append(refs, nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt})
+	}
+	seqs, err := db.Known(t.Context(), refs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := 0
+	for i, seq := range seqs {
+		if seq != 0 {
+			there++
+		} else if i < acknowledged {
+			t.Fatalf("event %d was acknowledged and is lost", i)
+		}
+	}
+	if there%size != 0 {
+		t.Errorf("%d events are there: a part of a batch", there)
+	}
+	claims, err := db.Coverage(t.Context(), r.ID, filter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range claims {
+		if last := 1_700_000_000 + int64(there) - 1; c.Hi > last {
+			t.Errorf("claimed up to %d, held up to %d", c.Hi, last)
+		}
+	}
+	scanned := 0
+	for _, err := range db.ScanEvents(t.Context(), "", nostr.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		scanned++
+	}
+	if scanned != there {
+		t.Errorf("%d events scanned, %d are there", scanned, there)
+	}
+	for more := true; more; {
+		done, err := db.Refresh(t.Context(), 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more = done.More
+	}
+	if wrong, err := db.Recount(t.Context()); err != nil || len(wrong) > 0 {
+		t.Errorf("recount: %+v, %v", wrong, err)
+	}
+}
+
+// TestKilledServers kills PostgreSQL, PgBouncer and single connections again and
+// again while batches are written: the writer goes on by itself, nothing that
+// was acknowledged is lost, nothing that is missing is claimed.
+func TestKilledServers(t *testing.T) {
+	cluster := pgtest.Start(t, pgtest.Options{})
+	direct := cluster.Database(t)
+	bouncer := cluster.Bouncer(t)
+	for _, test := range []struct {
+		name, url string
+		trouble   func(t *testing.T)
+	}{
+		{"PostgreSQL", direct, func(t *testing.T) {
+			cluster.Kill(t)
+			cluster.Restart(t)
+		}},
+		{"PostgreSQL behind PgBouncer", bouncer.URL(cluster.Database(t)), func(t *testing.T) {
+			cluster.Kill(t)
+			cluster.Restart(t)
+		}},
+		{"PgBouncer", bouncer.URL(cluster.Database(t)), func(t *testing.T) {
+			bouncer.Kill(t)
+			bouncer.Restart(t)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			db := openAt(t, test.url)
+			if _, err := db.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r := addRelay(t, db)
+			filter, err := db.FilterID(t.Context(), nostr.Filter{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			const size, batches, kills = 40, 60, 3
+			// One batch is under way at nearly all times, so that kills hit some.
+			wake := make(chan int, batches)
+			var acknowledged atomic.Int64
+			var writing sync.WaitGroup
+			writing.Go(func() {
+				for i := range batches {
+					events := numbered(i*size, size)
+					lo, hi := events[0].CreatedAt, events[size-1].CreatedAt
+					_, err := db.SaveBatch(t.Context(), store.Batch{
+						Relay: r.ID, SeenAt: 1, Events: events, Filter: filter,
+						Claims: []store.Coverage{{Relay: r.ID, Filter: filter, Interval: store.Interval{Lo: lo, Hi: hi}, Level: store.LevelWalked, AsOf: 1, Method: "walked", N: size}},
+					})
+					if err != nil {
+						t.Errorf("batch %d: %v", i, err)
+						break
+					}
+					acknowledged.Store(int64((i + 1) * size))
+					wake <- i
+				}
+				close(wake)
+			})
+			for i := range wake {
+				if i%(batches/kills) == batches/kills/2 {
+					test.trouble(t)
+				}
+			}
+			writing.Wait()
+			whole(t, db, r, filter, int(acknowledged.Load()), size)
+		})
+	}
+}
+
+// TestMigrateTogether lets several processes make the schema of one database.
+func TestMigrateTogether(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	var all sync.WaitGroup
+	var ran atomic.Int64
+	for range 3 {
+		all.Go(func() {
+			db, err := Open(t.Context(), url, Options{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer db.Close()
+			steps, err := db.Migrate(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			ran.Add(int64(len(steps)))
+			if err := db.VerifySchema(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := ran.Load(); n != newest() {
+		t.Errorf("%d steps ran, there are %d", n, newest())
+	}
+}
+
+// TestMigrateInterrupted ends the connections of a migration again and again;
+// the next goes on where it was.
+func TestMigrateInterrupted(t *testing.T) {
+	cluster := pgtest.Start(t, pgtest.Options{})
+	db := openAt(t, cluster.Database(t))
+	for round := range 4 {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			_, err := db.Migrate(ctx)
+			done <- err
+		}()
+		if round == 0 {
+			cluster.Kill(t)
+			cluster.Restart(t)
+		}
+		if round%2 == 1 {
+			cancel()
+		}
+		err := <-done
+		cancel()
+		if err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatalf("round %d: %v", round, err)
+		}
+	}
+	if _, err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.VerifySchema(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.SaveBatch(t.Context(), store.Batch{SeenAt: 1, Events: numbered(0, 10)}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPoison refuses a few rows of a large batch: the others are stored.
+func TestPoison(t *testing.T) {
+	db := openNew(t, Options{})
+	if _, err := db.pool.Exec(t.Context(), `ALTER TABLE event ADD CONSTRAINT picky CHECK (content NOT IN ('note 0', 'note 500', 'note 501', 'note 999'))`); err != nil {
+		t.Fatal(err)
+	}
+	r := addRelay(t, db)
+	saved, err := db.SaveBatch(t.Context(), store.Batch{Relay: r.ID, SeenAt: 1, Events: numbered(0, 1000)})
+	if err != nil || saved.New != 996 {
+		t.Fatalf("%+v, %v", saved, err)
+	}
+	var kept int
+	if err := db.pool.QueryRow(t.Context(), `SELECT count(*) FROM quarantine WHERE reason = 'unstorable'`).Scan(&kept); err != nil || kept != 4 {
+		t.Errorf("%d rows in quarantine, %v", kept, err)
+	}
+	// The same again, with sightings of what is known.
+	again, err := db.SaveBatch(t.Context(), store.Batch{Relay: r.ID, SeenAt: 1, Events: numbered(0, 1000)})
+	if err != nil || again.New != 0 || again.Known != 996 {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+}
+
+// TestFull fills a small disk: the error says so, nothing half is there, and
+// with room again it goes on.
+func TestFull(t *testing.T) {
+	dir, err := os.MkdirTemp("", "bigbrotr-full-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const flags = 0
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", flags, "size=120m"); err != nil {
+		if os.Getenv("CI") != "" && os.Getuid() == 0 {
+			t.Fatal(err)
+		}
+		t.Skip("needs to mount a small file system: ", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	cluster := pgtest.Start(t, pgtest.Options{Dir: dir, Settings: map[string]string{
+		"max_wal_size": "32MB", "min_wal_size": "32MB", "wal_recycle": "off",
+	}})
+	db := openAt(t, cluster.Database(t))
+	if _, err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r := addRelay(t, db)
+	filter, err := db.FilterID(t.Context(), nostr.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 500
+	acknowledged := 0
+	for {
+		events := numbered(acknowledged, size)
+		for i := range events {
+			events[i].Sig = nostr.Sig(append(events[i].ID[:], events[i].PubKey[:]...))
+		}
+		_, err := db.SaveBatch(t.Context(), store.Batch{Relay: r.ID, SeenAt: 1, Events: events, Filter: filter})
+		if err != nil {
+			if !errors.Is(err, store.ErrFull) {
+				t.Fatalf("got %v, want ErrFull", err)
+			}
+			break
+		}
+		if acknowledged += size; acknowledged > 200_000 {
+			t.Fatal("it never became full")
+		}
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=400m"); err != nil {
+		t.Fatal(err)
+	}
+	whole(t, db, r, filter, acknowledged, size)
+	if _, err := db.SaveBatch(t.Context(), store.Batch{Relay: r.ID, SeenAt: 1, Events: numbered(acknowledged, size)}); err != nil {
+		t.Fatalf("with room again: %v", err)
+	}
+}
