@@ -28,9 +28,12 @@ const (
 	// maxStreamed is how many events the statements that merge streams may look
 	// at: so many for each of a few authors, or fewer for each of many.
 	maxStreamed = 4096
+	// spanGrowth is how many times more periods a statement is about than the one
+	// before, at most.
+	spanGrowth = 8
 	// sliceCost is how much one statement may cost by the planner's reckoning,
-	// in whose units a page read by chance costs 4. What costs more is cut.
-	sliceCost = 20000
+	// in whose units a page costs 1. What costs more is cut.
+	sliceCost = 4000
 	// The rows of the first slice that is cut, and of the largest.
 	sliceRows    = 2000
 	maxSliceRows = 1 << 17
@@ -69,8 +72,9 @@ type method struct {
 	// costly says that what a statement takes is not bounded by the number of
 	// events it returns, so that it is asked about short stretches of time.
 	costly bool
-	// bitmaps lets it read an index out of order.
-	bitmaps bool
+	// ordered says that an index gives the order: to sort more than events of
+	// one second would be to read everything.
+	ordered bool
 	// wide lets it look at all partitions at once.
 	wide bool
 }
@@ -92,6 +96,8 @@ type search struct {
 	id     []byte // at hi only what has a higher id; nil: everything
 	span   int    // how many periods are asked about next
 	rows   int    // how many events the next slice spans, when one is cut
+	// bitmaps lets a statement read an index out of order, as tags and ids need.
+	bitmaps bool
 
 	events []store.Stored
 	size   int
@@ -152,13 +158,13 @@ func (s *search) choose() {
 		for i, id := range f.IDs {
 			ids[i] = id[:]
 		}
-		s.method, s.args = method{sql: sqlByID, bitmaps: true, wide: true}, []any{ids}
+		s.method, s.args = method{sql: sqlByID, wide: true}, []any{ids}
 	case len(tags) == 0 && streams == 1 && len(authors)+len(kinds) == 0:
-		s.method, s.args = method{sql: sqlByTime}, []any{hidden, now}
+		s.method, s.args = method{sql: sqlByTime, ordered: true}, []any{hidden, now}
 	case len(tags) == 0 && streamed && len(authors) == 0:
-		s.method, s.args = method{sql: sqlByKind}, []any{kinds, now}
+		s.method, s.args = method{sql: sqlByKind, ordered: true}, []any{kinds, now}
 	case len(tags) == 0 && streamed && len(kinds) == 0:
-		s.method, s.args = method{sql: sqlByAuthor}, []any{authors, hidden, now}
+		s.method, s.args = method{sql: sqlByAuthor, ordered: true}, []any{authors, hidden, now}
 	case len(tags) == 0 && streamed:
 		var pairs [2][]int64
 		for _, a := range authors {
@@ -166,10 +172,10 @@ func (s *search) choose() {
 				pairs[0], pairs[1] = append(pairs[0], a), append(pairs[1], k)
 			}
 		}
-		s.method, s.args = method{sql: sqlByAuthorKind}, []any{pairs[0], pairs[1], now}
+		s.method, s.args = method{sql: sqlByAuthorKind, ordered: true}, []any{pairs[0], pairs[1], now}
 	default:
 		tags = append(tags, make([][]int64, tagConditions-len(tags))...)
-		s.method, s.args = method{sql: sqlByAny, costly: true, bitmaps: true}, []any{authors, kinds, hidden, now, tags[0], tags[1], tags[2]}
+		s.method, s.args = method{sql: sqlByAny, costly: true}, []any{authors, kinds, hidden, now, tags[0], tags[1], tags[2]}
 	}
 }
 
@@ -231,17 +237,15 @@ const (
 
 // sqlPlanner holds for the transaction that the statements of one batch are. A
 // scan of a table is never wanted, and statements that end early need no
-// compiler, whatever the planner expects of them.
-const sqlPlanner = `SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true), set_config('enable_bitmapscan', $1, true)`
+// compiler, whatever the planner expects of them. A dear page would make it walk
+// through everything by time for the sake of the order of the table.
+const sqlPlanner = `SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true), set_config('random_page_cost', '1', true),
+	set_config('enable_bitmapscan', $1, true), set_config('enable_sort', $2, true)`
 
 // ask runs a statement as the method wants it planned.
 func (s *search) ask(ctx context.Context, conn querier, scan func(pgx.Rows) error, sql string, args ...any) (err error) {
-	bitmaps := "off"
-	if s.bitmaps {
-		bitmaps = "on"
-	}
 	var b pgx.Batch
-	b.Queue(sqlPlanner, bitmaps)
+	b.Queue(sqlPlanner, onOff(s.bitmaps), onOff(!s.ordered))
 	b.Queue(sql, args...)
 	results := conn.SendBatch(ctx, &b)
 	defer func() { err = errors.Join(err, results.Close()) }()
@@ -261,12 +265,20 @@ func (s *search) ask(ctx context.Context, conn querier, scan func(pgx.Rows) erro
 	return rows.Err()
 }
 
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
 func (s *search) run(ctx context.Context, conn querier) error {
 	for !s.full && s.lo <= s.hi {
 		from, whole, err := s.stretch(ctx, conn)
 		if err != nil {
 			return err
 		}
+		before := len(s.events)
 		more := true
 		for more && !s.full {
 			if more, err = s.take(ctx, conn, from); err != nil {
@@ -277,16 +289,27 @@ func (s *search) run(ctx context.Context, conn querier) error {
 			return nil
 		}
 		if whole {
-			s.span *= 2
+			s.grow(len(s.events) - before)
 		}
 		s.hi, s.id = from-1, []byte{}
 	}
 	return nil
 }
 
+// grow chooses how many periods to ask about next, after one answer found so
+// many events: enough to fill the page if it goes on like that, and no more.
+func (s *search) grow(found int) {
+	wanted := spanGrowth * s.span
+	if found > 0 && s.costly {
+		wanted = min(wanted, max(1, 2*s.span*(s.q.Limit-len(s.events))/found))
+	}
+	s.span = wanted
+}
+
 // stretch returns from where to hi the next statement searches, and whether
 // those are all the periods it wanted.
 func (s *search) stretch(ctx context.Context, conn querier) (from int64, whole bool, err error) {
+	s.bitmaps = !s.ordered
 	if s.wide {
 		return s.lo, true, nil
 	}
@@ -295,14 +318,22 @@ func (s *search) stretch(ctx context.Context, conn querier) (from int64, whole b
 	if !found {
 		i--
 	}
-	from = max(s.lo, s.starts[max(i+1-s.span, 0)])
-	if !s.costly {
-		return from, true, nil
+	for ; ; s.span /= 2 {
+		from = max(s.lo, s.starts[max(i+1-s.span, 0)])
+		if !s.costly {
+			return from, true, nil
+		}
+		cost, err := s.cost(ctx, conn, from)
+		if err != nil || cost <= sliceCost {
+			return from, true, err
+		}
+		if s.span == 1 {
+			break
+		}
 	}
-	cost, err := s.cost(ctx, conn, from)
-	if err != nil || cost <= sliceCost {
-		return from, true, err
-	}
+	// So few are looked at one by one: an index of tags would be asked for all
+	// it has of a tag.
+	s.bitmaps = false
 	edge, err := s.edge(ctx, conn, from)
 	return edge, edge == from, err
 }
