@@ -9,8 +9,9 @@ import (
 	"bigbrotr/internal/core/store"
 )
 
-// mentioning is the key of the transaction lock under which mentions are added:
-// sketches of authors are read, merged and written back.
+// mentioning is the key of the transaction lock under which mentions are added,
+// since sketches of authors are read, merged and written back, and relays are
+// promoted.
 const mentioning int64 = 0x62626f7404
 
 const (
@@ -27,10 +28,16 @@ const (
 		WHERE NOT EXISTS (SELECT 1 FROM relay r WHERE r.url = u.url)
 		ORDER BY u.url
 		ON CONFLICT (url) DO NOTHING`
+	// Rows are locked in the order of URLs here and elsewhere, or whoever saves
+	// verdicts could wait for one who waits for him.
 	sqlRaiseCandidates = `
-		UPDATE candidate c SET class = least(c.class, u.class), authors = u.authors
-		FROM unnest($1::text[], $2::integer[], $3::bigint[]) AS u (url, class, authors)
-		WHERE c.url = u.url AND (c.class > u.class OR c.authors <> u.authors)`
+		WITH raised AS MATERIALIZED (
+			SELECT c.url, u.class, u.authors FROM candidate c
+			JOIN unnest($1::text[], $2::integer[], $3::bigint[]) AS u (url, class, authors) ON u.url = c.url
+			WHERE c.class > u.class OR c.authors <> u.authors
+			ORDER BY c.url FOR UPDATE OF c
+		)
+		UPDATE candidate c SET class = least(c.class, raised.class), authors = raised.authors FROM raised WHERE c.url = raised.url`
 )
 
 // addMentions returns how many candidates are new.

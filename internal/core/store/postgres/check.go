@@ -1,11 +1,13 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -33,11 +35,13 @@ const (
 )
 
 // SaveOutcomes implements store.Checks. A relay that was never up has an outage
-// from its first failed check on.
+// from its first failed check on. The relays are leased, so that nobody else
+// saves of them at the same time.
 func (db *DB) SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error {
 	err := db.write(ctx, func(tx pgx.Tx) error {
 		var b pgx.Batch
 		var next []store.Next
+		queueDocuments(&b, outcomes)
 		for i := range outcomes {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -54,6 +58,23 @@ func (db *DB) SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error 
 		return fmt.Errorf("save outcomes: %w", err)
 	}
 	return nil
+}
+
+// queueDocuments adds the documents of outcomes by id: several processes may
+// find the same ones at once, and in one order they do not wait for one another
+// in a circle.
+func queueDocuments(b *pgx.Batch, outcomes []store.Outcome) {
+	found := make(map[store.DocumentID]*store.Document)
+	for i := range outcomes {
+		for _, check := range outcomes[i].Checks {
+			if d := check.Document; d != nil {
+				found[d.ID()] = d
+			}
+		}
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(found), func(a, b store.DocumentID) int { return bytes.Compare(a[:], b[:]) }) {
+		b.Queue(sqlAddDocument, id[:], found[id].Type, append([]byte{}, found[id].Data...))
+	}
 }
 
 func queueOutcome(b *pgx.Batch, o *store.Outcome) error {
@@ -79,7 +100,6 @@ func queueCheck(b *pgx.Batch, relay int32, check *store.Check) error {
 	if d := check.Document; d != nil {
 		id := d.ID()
 		document = id[:]
-		b.Queue(sqlAddDocument, document, d.Type, append([]byte{}, d.Data...))
 		name, software := d.Introduces()
 		b.Queue(sqlSetDocument, relay, name, software)
 	}

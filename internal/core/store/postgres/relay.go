@@ -51,17 +51,22 @@ const (
 		WHERE NOT EXISTS (SELECT 1 FROM relay r WHERE r.url = u.url)
 		ORDER BY u.place
 		ON CONFLICT (url) DO NOTHING`
-	sqlDeleteCandidates = `DELETE FROM candidate WHERE url IN (SELECT url FROM candidate WHERE url = ANY($1) ORDER BY url FOR UPDATE)`
-	sqlRelays           = `SELECT ` + relayColumns + ` FROM relay r WHERE r.url = ANY($1)`
-	sqlRelay            = `SELECT ` + relayColumns + ` FROM relay r WHERE r.url = $1`
+	sqlDeleteCandidates = `
+		WITH locked AS MATERIALIZED (SELECT url FROM candidate WHERE url = ANY($1) ORDER BY url FOR UPDATE)
+		DELETE FROM candidate c USING locked WHERE c.url = locked.url`
+	sqlRelays = `SELECT ` + relayColumns + ` FROM relay r WHERE r.url = ANY($1)`
+	sqlRelay  = `SELECT ` + relayColumns + ` FROM relay r WHERE r.url = $1`
 )
 
-// promote makes relays of URLs and consumes their candidates.
+// promote makes relays of URLs and consumes their candidates. Under the lock of
+// mentions nobody makes a candidate of such a URL meanwhile, and the order in
+// which others add the same relays does not matter.
 func promote(ctx context.Context, tx pgx.Tx, urls, networks []string, ats []int64) error {
 	if len(urls) == 0 {
 		return nil
 	}
 	var b pgx.Batch
+	b.Queue(sqlLock, mentioning)
 	b.Queue(sqlAddRelays, urls, networks, ats)
 	b.Queue(sqlDeleteCandidates, urls)
 	return tx.SendBatch(ctx, &b).Close()

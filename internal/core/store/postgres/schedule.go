@@ -122,8 +122,12 @@ func (db *DB) SaveNext(ctx context.Context, next []store.Next) error {
 }
 
 const (
-	sqlFreeWork       = `UPDATE work SET lease_owner = '', lease_until = 0 WHERE lease_owner = $1`
-	sqlFreeCandidates = `UPDATE candidate SET lease_owner = '', lease_until = 0 WHERE lease_owner = $1`
+	sqlFreeWork = `
+		WITH locked AS MATERIALIZED (SELECT service, relay_id FROM work WHERE lease_owner = $1 ORDER BY service, relay_id FOR UPDATE)
+		UPDATE work w SET lease_owner = '', lease_until = 0 FROM locked WHERE w.service = locked.service AND w.relay_id = locked.relay_id`
+	sqlFreeCandidates = `
+		WITH locked AS MATERIALIZED (SELECT url FROM candidate WHERE lease_owner = $1 ORDER BY url FOR UPDATE)
+		UPDATE candidate c SET lease_owner = '', lease_until = 0 FROM locked WHERE c.url = locked.url`
 )
 
 // FreeLeases implements store.Schedule.
