@@ -541,14 +541,17 @@ func parseCursor(text store.Cursor, epoch int64) (cursor, error) {
 	return c, nil
 }
 
-// scanRows is how many events a scan asks for at once; the last batch of them
-// may bring more.
-const scanRows = 500
+// scanRows is how many events a scan asks for at once, scanBytes about how large
+// they may be together.
+const (
+	scanRows  = 500
+	scanBytes = 4 << 20
+)
 
 const (
 	sqlEpoch      = `SELECT coalesce((SELECT value::bigint FROM setting WHERE name = 'epoch'), 0), coalesce((SELECT max(nr) FROM batch), 0)`
 	sqlScanEvents = `SELECT nr, seq, id, pubkey, created_at, kind, first_seen, sig, tags, content, raw, tagh, d, expires
-		FROM scan_events($1, $2, $3, $4, $5, $6, $7)`
+		FROM scan_events($1, $2, $3, $4, $5, $6, $7, $8)`
 )
 
 // bounds returns the times between which a filter looks.
@@ -663,9 +666,10 @@ func (db *DB) scanPage(ctx context.Context, at cursor, last, since, until int64,
 			if err != nil {
 				return err
 			}
-			page = append(page, placed{record, cursor{at.epoch, nr, *r.seq}})
+			next = cursor{at.epoch, nr, *r.seq}
+			page = append(page, placed{record, next})
 			return nil
-		}, sqlScanEvents, at.nr, at.seq, last, since, until, kinds, int32(scanRows))
+		}, sqlScanEvents, at.nr, at.seq, last, since, until, kinds, int32(scanRows), int64(scanBytes))
 	})
 	return page, next, err
 }

@@ -111,35 +111,42 @@ END $$;
 -- +goose StatementEnd
 
 -- Reads events in the order of commits: those after a place, up to a batch, of a
--- time and of kinds (null: any), until at least most are found. A row without an
--- event says how far the search came.
+-- time and of kinds (null: any), until there are most of them or they weigh
+-- heavy bytes. A row without an event says of a batch that it has no more.
 -- +goose StatementBegin
-CREATE FUNCTION scan_events(after_nr bigint, after_seq bigint, last_nr bigint, since bigint, until bigint, wanted bigint[], most integer)
+CREATE FUNCTION scan_events(after_nr bigint, after_seq bigint, last_nr bigint, since bigint, until bigint, wanted bigint[], most integer, heavy bigint)
 RETURNS TABLE (nr bigint, seq bigint, id bytea, pubkey bytea, created_at bigint, kind bigint, first_seen bigint, sig bytea,
     tags text, content text, raw bytea, tagh bigint[], d bigint, expires bigint)
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     b record;
-    n integer;
-    total integer := 0;
-    looked integer := 0;
+    weight bigint := 0;
+    done bigint;
 BEGIN
     FOR b IN
         SELECT batch.nr, batch.first_seq FROM batch WHERE batch.nr >= after_nr AND batch.nr <= last_nr ORDER BY batch.nr LIMIT 500
     LOOP
-        RETURN QUERY
-            SELECT b.nr, e.seq, e.id, e.pubkey, e.created_at, e.kind, e.first_seen, e.sig, e.tags::text, e.content, e.raw, e.tagh, e.d, e.expires
+        nr := b.nr;
+        FOR seq, id, pubkey, created_at, kind, first_seen, sig, tags, content, raw, tagh, d, expires IN
+            SELECT e.seq, e.id, e.pubkey, e.created_at, e.kind, e.first_seen, e.sig, e.tags::text, e.content, e.raw,
+                CASE WHEN e.sig IS NULL THEN e.tagh END, e.d, e.expires
             FROM event e
             WHERE e.seq > greatest(b.first_seq, CASE WHEN b.nr = after_nr THEN after_seq ELSE 0 END) AND e.seq <= b.first_seq + 4096
               AND e.created_at >= since AND e.created_at <= until AND (wanted IS NULL OR e.kind = ANY (wanted))
-            ORDER BY e.seq;
-        GET DIAGNOSTICS n = ROW_COUNT;
-        total := total + n;
-        nr := b.nr;
-        EXIT WHEN total >= most;
+            ORDER BY e.seq
+        LOOP
+            RETURN NEXT;
+            most := most - 1;
+            weight := weight + coalesce(octet_length(tags), 0) + coalesce(octet_length(content), 0) + coalesce(octet_length(raw), 0);
+            IF most <= 0 OR weight >= heavy THEN
+                RETURN;
+            END IF;
+        END LOOP;
+        done := b.nr;
     END LOOP;
-    IF nr IS NOT NULL THEN
+    IF done IS NOT NULL THEN
+        nr := done; seq := NULL;
         RETURN NEXT;
     END IF;
 END $$;
@@ -176,42 +183,50 @@ END $$;
 -- +goose StatementEnd
 
 -- Deletes at most most events of an author up to a time, with everything that
--- belongs to them, and tells what of them the sums hold: the event, if it is
--- counted, as a row without relay, and each sighting that is. vanishing must be
--- locked, so that nothing new of the author can come, and rollup_total, so that
--- nothing is counted meanwhile.
+-- belongs to them. Returns what of them the sums hold: each event, with whether
+-- it is counted, as a row without relay, and the sightings that are. vanishing
+-- must be locked, so that nothing new of the author can come, and rollup_total,
+-- so that nothing is counted meanwhile.
 -- +goose StatementBegin
 CREATE FUNCTION purge_events(who bytea, whose bigint, up_to bigint, most integer)
 RETURNS TABLE (relay_id integer, created_at bigint, kind bigint, counted boolean)
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET plan_cache_mode = force_generic_plan SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     done bigint;
-    e record;
-    waits boolean;
+    seqs bigint[];
+    created_ats bigint[];
+    kinds bigint[];
 BEGIN
     SELECT t.nr INTO done FROM rollup_total t WHERE t.name = 'events';
-    FOR e IN
-        SELECT v.seq, v.created_at, v.kind, v.author FROM event v
-        WHERE v.author = whose AND v.created_at <= up_to AND v.pubkey = who AND v.kind <> 62 LIMIT most
-    LOOP
+    SELECT array_agg(v.seq), array_agg(v.created_at), array_agg(v.kind) INTO seqs, created_ats, kinds FROM (
+        SELECT e.seq, e.created_at, e.kind FROM event e
+        WHERE e.author = whose AND e.created_at <= up_to AND e.pubkey = who AND e.kind <> 62 LIMIT most
+    ) v;
+    IF seqs IS NULL THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
         -- Numbers of blocks tell the batch: its first_seq is one below a block.
-        waits := EXISTS (SELECT 1 FROM batch b WHERE b.nr > done AND b.first_seq = e.seq / 4096 * 4096 - 1);
-        relay_id := NULL; created_at := e.created_at; kind := e.kind; counted := NOT waits;
-        RETURN NEXT;
-        FOR relay_id IN SELECT s.relay_id FROM sighting s WHERE s.created_at = e.created_at AND s.event_seq = e.seq LOOP
-            counted := NOT EXISTS (SELECT 1 FROM sighting_log l WHERE l.relay_id = purge_events.relay_id AND l.seqs @> ARRAY[e.seq])
-                AND NOT (waits AND EXISTS (SELECT 1 FROM batch b
-                    WHERE b.nr > done AND b.first_seq = e.seq / 4096 * 4096 - 1 AND b.relay_id = purge_events.relay_id));
-            IF counted THEN
-                RETURN NEXT;
-            END IF;
-        END LOOP;
-        DELETE FROM sighting s WHERE s.created_at = e.created_at AND s.event_seq = e.seq;
-        IF e.kind = 5 THEN
-            DELETE FROM deletion d WHERE d.author = e.author AND d.created_at = e.created_at AND d.seq = e.seq;
+        WITH slice AS MATERIALIZED (
+            SELECT u.seq, u.created_at, u.kind, u.seq / 4096 * 4096 - 1 AS first_seq FROM unnest(seqs, created_ats, kinds) AS u (seq, created_at, kind)
+        ), waiting AS MATERIALIZED (
+            SELECT b.first_seq, b.relay_id FROM batch b WHERE b.nr > done
+        ), logged AS MATERIALIZED (
+            SELECT l.relay_id, n.seq FROM sighting_log l CROSS JOIN LATERAL unnest(l.seqs) AS n (seq) JOIN slice c ON c.seq = n.seq
+        )
+        SELECT NULL::integer, c.created_at, c.kind, NOT EXISTS (SELECT 1 FROM waiting w WHERE w.first_seq = c.first_seq) FROM slice c
+      UNION ALL
+        SELECT s.relay_id, c.created_at, c.kind, true
+        FROM slice c CROSS JOIN LATERAL (SELECT g.relay_id FROM sighting g WHERE g.created_at = c.created_at AND g.event_seq = c.seq OFFSET 0) s
+        WHERE NOT EXISTS (SELECT 1 FROM waiting w WHERE w.first_seq = c.first_seq AND w.relay_id = s.relay_id)
+          AND NOT EXISTS (SELECT 1 FROM logged l WHERE l.seq = c.seq AND l.relay_id = s.relay_id);
+    FOR i IN 1 .. cardinality(seqs) LOOP
+        DELETE FROM sighting s WHERE s.created_at = created_ats[i] AND s.event_seq = seqs[i];
+        IF kinds[i] = 5 THEN
+            DELETE FROM deletion d WHERE d.author = whose AND d.created_at = created_ats[i] AND d.seq = seqs[i];
         END IF;
-        DELETE FROM event v WHERE v.created_at = e.created_at AND v.seq = e.seq;
+        DELETE FROM event e WHERE e.created_at = created_ats[i] AND e.seq = seqs[i];
     END LOOP;
 END $$;
 -- +goose StatementEnd
@@ -271,7 +286,7 @@ BEGIN
         INSERT INTO sighting (created_at, event_seq, seen_at, relay_id)
         SELECT t.created_at, t.seq, s.seen_at, s.relay_id
         FROM unnest(sighting_places, sighting_relays, sighting_seens) AS s (place, relay_id, seen_at) JOIN there t ON t.place = s.place
-        ORDER BY s.relay_id, t.created_at, t.seq
+        ORDER BY s.relay_id, t.created_at DESC, t.seq
         ON CONFLICT DO NOTHING
         RETURNING created_at, event_seq, relay_id
     )
