@@ -85,11 +85,14 @@ type model struct {
 	hints      bool
 	counts     bool
 	faults     float64 // how often something goes wrong
+	later      time.Duration
 	// twist, if there is one, changes an answer.
 	twist func(f nostr.Filter, out *session.Page, page []fact) []fact
 }
 
 var private = []nostr.Kind{4, 1059}
+
+func (m *model) now() time.Time { return modelNow.Add(m.later) }
 
 func (m *model) visible(f *fact) bool {
 	return !(m.postFilter || m.refusePriv) || !slices.Contains(private, f.event.Kind)
@@ -168,7 +171,7 @@ func (m *model) Req(ctx context.Context, f nostr.Filter, visit func([]byte) erro
 		return session.Page{}, errGone
 	}
 	m.sent++
-	out := session.Page{Sub: strconv.Itoa(m.sent), SentAt: modelNow, End: session.Terminal{Kind: session.EOSE}}
+	out := session.Page{Sub: strconv.Itoa(m.sent), SentAt: m.now(), End: session.Terminal{Kind: session.EOSE}}
 	if prefix := m.refuses(f); prefix != "" {
 		out.End = session.Terminal{Kind: session.Closed, Prefix: prefix}
 		return out, nil
@@ -366,7 +369,7 @@ func (m *model) live(t rapid.TB, db *sqlite.DB, n int, deaths []int) {
 			st.left = deaths[run]
 		}
 		svc := New(cfg, st, dial.New(dial.DefaultConfig()), "test", nil, slog.New(slog.DiscardHandler))
-		svc.now = func() time.Time { return modelNow }
+		svc.now = m.now
 		svc.dial = func(context.Context, relay.URL) (pager, func(), error) {
 			m.closed = false
 			return m, func() {}, nil
@@ -377,6 +380,11 @@ func (m *model) live(t rapid.TB, db *sqlite.DB, n int, deaths []int) {
 		}
 		m.judge(t, st, rows[0], false)
 		done = done && err == nil && report.Cause == ""
+		if run > len(deaths)+10 {
+			// Accidents may have looked like a refusal, which is tried again when
+			// the time of its hole has come.
+			m.later += 25 * time.Hour
+		}
 		if run == len(deaths)+20 {
 			m.faults = 0 // chance alone may have ended all visits until now
 		}

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr"
@@ -59,7 +58,7 @@ func newStay(t *testing.T, m *model) *stay {
 	cfg := DefaultConfig()
 	cfg.PerSecond = 1_000_000
 	s.svc = New(cfg, s.db, dial.New(dial.DefaultConfig()), "test", nil, slog.New(slog.DiscardHandler))
-	s.svc.now = func() time.Time { return modelNow }
+	s.svc.now = m.now
 	s.svc.dial = func(context.Context, relay.URL) (pager, func(), error) {
 		m.closed = false
 		return m, func() {}, nil
