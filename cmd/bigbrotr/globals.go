@@ -18,7 +18,7 @@ import (
 type Globals struct {
 	File       string `name:"config" placeholder:"FILE" help:"Configuration file (YAML)."`
 	Data       string `placeholder:"DIR" help:"Folder of everything that is written."`
-	Store      string `placeholder:"URL" help:"The archive: sqlite:FILE."`
+	Store      string `placeholder:"URL" help:"The archive: sqlite:FILE or postgres://USER@HOST:PORT/DATABASE."`
 	AllowLocal bool   `help:"Permit loopback and private addresses."`
 	LogLevel   string `placeholder:"LEVEL" help:"debug, info, warn or error."`
 	JSON       bool   `name:"json" help:"Print one JSON object per result on stdout and nothing else."`

@@ -30,6 +30,7 @@ type App struct {
 	readOnly bool         // only the api was asked for
 	api      *api.Service // nil when not asked for
 	debug    net.Listener // nil when not asked for
+	health   net.Listener // nil when not asked for
 	runner   *service.Runner
 }
 
@@ -69,6 +70,17 @@ func Build(ctx context.Context, cfg Config, names []string, log *slog.Logger) (_
 			return nil, err
 		}
 		a.runner.Add(apiName, a.api)
+	}
+	if cfg.Health.Listen != "" {
+		if a.health, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Health.Listen); err != nil {
+			return nil, fmt.Errorf("listen on %s: %w; choose another with the key health.listen", cfg.Health.Listen, err)
+		}
+		metrics := telemetry.Handler(reg)
+		a.runner.Add("health", service.Func(func(ctx context.Context) error {
+			until, cancel := service.UntilStop(ctx)
+			defer cancel()
+			return telemetry.ServeHealth(until, a.health, a.ready, metrics)
+		}))
 	}
 	if cfg.Debug.Listen != "" {
 		if a.debug, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Debug.Listen); err != nil {
@@ -125,8 +137,10 @@ func (a *App) Close() error {
 	if a.api != nil {
 		err = a.api.Close()
 	}
-	if a.debug != nil {
-		_ = a.debug.Close() // done already when Run was called
+	for _, l := range []net.Listener{a.debug, a.health} {
+		if l != nil {
+			_ = l.Close() // done already when Run was called
+		}
 	}
 	return errors.Join(err, a.store.Close())
 }

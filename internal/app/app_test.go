@@ -102,7 +102,7 @@ func TestLogNamesService(t *testing.T) {
 }
 
 func TestStoreFile(t *testing.T) {
-	for _, test := range []struct{ url, file, err string }{
+	for _, test := range []struct{ url, at, err string }{
 		{"sqlite:archive.db", "archive.db", ""},
 		{"sqlite:/var/archive.db", "/var/archive.db", ""},
 		{"sqlite:///var/archive.db", "/var/archive.db", ""},
@@ -113,16 +113,18 @@ func TestStoreFile(t *testing.T) {
 		{"sqlite://", "", `"sqlite://" is not the URL of a store: it names no file`},
 		{"sqlite::memory:", "", `"sqlite::memory:" is not the URL of a store: it names no file`},
 		{"sqlite:folder/", "", `"sqlite:folder/" is not the URL of a store: it names no file`},
-		{"postgres://user:secret@host/db", "", "PostgreSQL is not supported by this version"},
+		{"postgres://user@host:5432/db", "postgres://user@host:5432/db", ""},
+		{"postgres://user:secret@host/db", "", "the password must not stand in the URL: give it as store.password"},
+		{"postgres://host:port/db", "", "it is not the URL of a PostgreSQL database"},
 		{"mysql://host/db", "", `no store has the scheme "mysql"`},
 	} {
-		file, err := storeFile(test.url)
+		at, err := parseStoreURL(test.url)
 		text := ""
 		if err != nil {
 			text = err.Error()
 		}
-		if file != test.file || text != test.err {
-			t.Errorf("%s: %q, %q", test.url, file, text)
+		if at.file+at.postgres != test.at || text != test.err {
+			t.Errorf("%s: %+v, %q", test.url, at, text)
 		}
 	}
 }
@@ -131,7 +133,10 @@ func TestValidate(t *testing.T) {
 	for _, test := range []struct{ path, value, want string }{
 		{"debug.listen", "127.0.0.1:6060", ""},
 		{"debug.listen", "6060", "debug.listen: is not host:port"},
-		{"store.url", "mysql://host/db", `store.url: no store has the scheme "mysql"; write sqlite:FILE`},
+		{"store.url", "mysql://host/db", `store.url: no store has the scheme "mysql"; write sqlite:FILE or postgres://`},
+		{"store.keep", "some", `store.keep: must not be "some"; write full or index`},
+		{"store.connections", "0", "store.connections: is 0"},
+		{"health.listen", "9100", "health.listen: is not host:port"},
 		{"stop.grace", "11m", "stop.grace: is 11m"},
 	} {
 		cfg := testConfig(t)

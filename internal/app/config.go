@@ -5,6 +5,7 @@
 package app
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,7 +13,9 @@ import (
 
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/store"
 	"bigbrotr/internal/core/telemetry"
 	"bigbrotr/internal/services/api"
 	"bigbrotr/internal/services/finder"
@@ -32,6 +35,8 @@ type Config struct {
 	Store StoreConfig `yaml:"store"`
 	// Log says what is logged, and how.
 	Log telemetry.LogConfig `yaml:"log"`
+	// Health says where the process tells how it is.
+	Health telemetry.HealthConfig `yaml:"health"`
 	// Debug says where profiles of the process are served.
 	Debug telemetry.DebugConfig `yaml:"debug"`
 	// Stop says how the process ends.
@@ -55,10 +60,27 @@ type Config struct {
 	API api.Config `yaml:"api"`
 }
 
-// StoreConfig says where the archive is.
+// StoreConfig says where the archive is and what it keeps.
 type StoreConfig struct {
-	// URL is sqlite:FILE; empty means the file bigbrotr.db in the data folder.
+	// URL is sqlite:FILE or postgres://USER@HOST:PORT/DATABASE; empty means the
+	// file bigbrotr.db in the data folder. PgBouncer may stand before
+	// PostgreSQL.
 	URL string `yaml:"url"`
+	// Password is that of the URL's user.
+	Password config.Secret `yaml:"password"`
+	// Connections is how many connections a process opens to PostgreSQL at
+	// most.
+	Connections int `yaml:"connections"`
+	// ConnectTimeout bounds the opening of a connection to PostgreSQL.
+	ConnectTimeout config.Duration `yaml:"connect_timeout"`
+	// RetryFor is how long work is tried again while PostgreSQL is away, before
+	// it counts as failed.
+	RetryFor config.Duration `yaml:"retry_for"`
+	// Keep is full, or index: of most events ids, authors, times, kinds and
+	// hashes of tags only. A database stays what it was made as.
+	Keep store.KeepMode `yaml:"keep"`
+	// KeepFullKinds are the kinds that are kept whole in an index too.
+	KeepFullKinds []nostr.Kind `yaml:"keep_full_kinds"`
 }
 
 // StopConfig says how the process ends.
@@ -71,6 +93,10 @@ type StopConfig struct {
 // DefaultConfig returns the values of keys that are not set.
 func DefaultConfig() Config {
 	return Config{
+		Store: StoreConfig{
+			Connections: 8, ConnectTimeout: config.Duration(5 * time.Second), RetryFor: config.Duration(30 * time.Second),
+			Keep: store.KeepFull, KeepFullKinds: store.DefaultFullKinds(),
+		},
 		Log:          telemetry.DefaultLogConfig(),
 		Stop:         StopConfig{Grace: config.Duration(10 * time.Second)},
 		Dial:         dial.DefaultConfig(),
@@ -87,14 +113,35 @@ func DefaultConfig() Config {
 // Validate reports values that cannot work.
 func (c Config) Validate(check *config.Check) {
 	config.InRange(check, "stop.grace", c.Stop.Grace, 0, config.Duration(10*time.Minute))
-	if _, err := storeFile(c.StoreURL()); err != nil {
-		check.Add("store.url", err.Error(), "write sqlite:FILE")
-	}
-	if c.Debug.Listen != "" {
-		if _, _, err := net.SplitHostPort(c.Debug.Listen); err != nil {
-			check.Add("debug.listen", "is not host:port", "write an address such as 127.0.0.1:6060")
+	c.Store.validate(check, c.StoreURL())
+	for name, address := range map[string]string{"debug.listen": c.Debug.Listen, "health.listen": c.Health.Listen} {
+		if address == "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			check.Add(name, "is not host:port", "write an address such as 127.0.0.1:6060")
 		}
 	}
+}
+
+func (c StoreConfig) validate(check *config.Check, url string) {
+	if _, err := parseStoreURL(url); err != nil {
+		check.Add("store.url", err.Error(), "write sqlite:FILE or postgres://USER@HOST:PORT/DATABASE")
+	}
+	config.InRange(check, "store.connections", c.Connections, 1, 100)
+	config.InRange(check, "store.connect_timeout", c.ConnectTimeout, config.Duration(100*time.Millisecond), config.Duration(time.Minute))
+	config.InRange(check, "store.retry_for", c.RetryFor, 0, config.Duration(time.Hour))
+	if c.Keep != store.KeepFull && c.Keep != store.KeepIndex {
+		check.Add("store.keep", fmt.Sprintf("must not be %q", string(c.Keep)), "write full or index")
+	}
+}
+
+// keep is the policy of the archive.
+func (c StoreConfig) keep() store.Keep {
+	if c.Keep != store.KeepIndex {
+		return store.Keep{Mode: store.KeepFull}
+	}
+	return store.Keep{Mode: store.KeepIndex, FullKinds: c.KeepFullKinds}
 }
 
 // Rules are the rules by which relay URLs are accepted.

@@ -185,3 +185,25 @@ func each(ctx context.Context, q querier, scan func(pgx.Rows) error, sql string,
 	}
 	return rows.Err()
 }
+
+// ServerError is the failure to open a database.
+type ServerError struct {
+	Code string // the condition that the server named; empty when it could not be reached
+	Err  error
+}
+
+func (e *ServerError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error of the driver, which never holds the password.
+func (e *ServerError) Unwrap() error { return e.Err }
+
+// unopened gives the failure of Open its code.
+func unopened(err error) error {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return &ServerError{Code: pg.Code, Err: err}
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return &ServerError{Err: err}
+	}
+	return err
+}

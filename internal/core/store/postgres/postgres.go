@@ -82,12 +82,12 @@ func Open(ctx context.Context, url string, opts Options) (*DB, error) {
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
-		return nil, explain(err)
+		return nil, unopened(err)
 	}
 	db := &DB{pool: pool, opts: opts, log: opts.Logger}
 	if err := db.prove(ctx); err != nil {
 		pool.Close()
-		return nil, err
+		return nil, unopened(err)
 	}
 	return db, nil
 }
@@ -121,8 +121,17 @@ func poolConfig(url string, opts Options) (*pgxpool.Config, error) {
 	return cfg, nil
 }
 
+const sqlServerVersion = `SELECT current_setting('server_version_num')::int`
+
 // prove looks whether the database is one that this version may use.
 func (db *DB) prove(ctx context.Context) error {
+	var number int
+	if err := db.read(ctx, func(q querier) error { return q.QueryRow(ctx, sqlServerVersion).Scan(&number) }); err != nil {
+		return err
+	}
+	if number < oldest {
+		return fmt.Errorf("the server is PostgreSQL %d, and 15 or newer is needed", number/10_000)
+	}
 	v, err := db.version(ctx)
 	if err != nil {
 		return err
