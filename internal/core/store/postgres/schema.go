@@ -73,8 +73,8 @@ const (
 
 // Migrate implements store.Schema. It needs the rights of the schema's owner.
 // Processes that migrate at once take turns. It also makes the partitions of
-// the coming time, and gives the groups bigbrotr_writer and bigbrotr_reader,
-// where they exist, their rights.
+// the coming time, gives the groups bigbrotr_writer and bigbrotr_reader, where
+// they exist, their rights, and ends the purges that others began.
 func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 	if db.opts.ReadOnly {
 		return nil, errReadOnly
@@ -82,6 +82,9 @@ func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 	ran, err := db.migrate(ctx)
 	if err == nil {
 		err = db.settle(ctx)
+	}
+	if err == nil {
+		err = db.purge(ctx)
 	}
 	if err != nil {
 		return ran, fmt.Errorf("migrate: %w", explain(err))
