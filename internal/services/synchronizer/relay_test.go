@@ -239,6 +239,7 @@ func TestStrangeRelays(t *testing.T) {
 		},
 		{name: "hidden events below all others, oldest first", relay: model{facts: after(then), limit: 12, order: store.OrderOldest, postFilter: true, counts: true}},
 		{name: "since ignored, oldest first", relay: model{facts: pool(), openLimit: 8, order: store.OrderOldest, noSince: true, noLimit: true}},
+		{name: "smaller pages of the open filter", relay: model{facts: pool(), limit: 100, openLimit: 8}},
 		{
 			name: "until taken for exclusive by accident", relay: model{limit: 12, facts: generate(
 				simnet.Plan{Count: 40, Since: then, Until: then, Kinds: []nostr.Kind{0, 1, 3, 5, 6, 7}},
