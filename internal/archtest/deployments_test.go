@@ -3,7 +3,6 @@ package archtest_test
 import (
 	"bytes"
 	"debug/elf"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -402,7 +401,7 @@ func at(values map[string]any, path string) any {
 
 func TestDeployments(t *testing.T) {
 	dir := filepath.Join(root, "deployments")
-	names, ports := map[string]string{}, map[string]string{}
+	names, examined := map[string]string{}, 0
 	for _, name := range deployments(t, dir) {
 		t.Run(name, func(t *testing.T) {
 			p := examine(t, filepath.Join(dir, name))
@@ -410,15 +409,15 @@ func TestDeployments(t *testing.T) {
 				t.Errorf("the project's name %q is that of %q", p.Name, other)
 			}
 			names[p.Name] = name
-			ports[name] = name
+			examined++
 			if _, ok := p.Services["postgres"]; ok {
 				checkNetworks(t, p)
 				checkConnections(t, p)
 			}
 		})
 	}
-	if len(ports) < 3 {
-		t.Errorf("only %v were examined", slices.Sorted(maps.Keys(ports)))
+	if examined < 3 {
+		t.Errorf("only %d deployments were examined", examined)
 	}
 }
 
@@ -657,8 +656,7 @@ func TestImage(t *testing.T) {
 	}
 
 	context, build := t.TempDir(), ""
-	stage := string(text)
-	for line := range strings.Lines(stage) {
+	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
 		switch {
 		case len(fields) > 2 && fields[0] == "COPY" && !strings.HasPrefix(fields[1], "--from="):
@@ -671,8 +669,10 @@ func TestImage(t *testing.T) {
 					t.Errorf("COPY: %v", err)
 				} else if info.IsDir() {
 					copyTree(t, from, filepath.Join(context, source))
-				} else {
-					must(t, os.Link(from, filepath.Join(context, source)), from, filepath.Join(context, source))
+				} else if text, err := os.ReadFile(from); err != nil {
+					t.Error(err)
+				} else if err := os.WriteFile(filepath.Join(context, source), text, 0o600); err != nil {
+					t.Error(err)
 				}
 			}
 		case strings.Contains(line, "go build"):
@@ -680,7 +680,7 @@ func TestImage(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"FROM scratch\n", "\nUSER 65532:65532\n", "\nHEALTHCHECK ", "/etc/ssl/certs/ca-certificates.crt"} {
-		if !strings.Contains(stage, want) {
+		if !strings.Contains(string(text), want) {
 			t.Errorf("the Dockerfile has no %q", want)
 		}
 	}
@@ -703,24 +703,6 @@ func TestImage(t *testing.T) {
 		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
 			t.Errorf("the binary is not static: it has a %s", p.Type)
 		}
-	}
-}
-
-// must links a file into the context, or copies it where links end at a disk.
-func must(t *testing.T, err error, from, to string) {
-	t.Helper()
-	if err == nil {
-		return
-	}
-	if !errors.As(err, new(*os.LinkError)) {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(to, text, 0o600); err != nil {
-		t.Fatal(err)
 	}
 }
 
