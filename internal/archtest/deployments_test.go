@@ -3,6 +3,7 @@ package archtest_test
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -16,6 +17,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.yaml.in/yaml/v4"
 
 	"bigbrotr/internal/app"
@@ -554,8 +557,76 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestCustomDeployment follows the walk-through of deployments/README.md.
-func TestCustomDeployment(t *testing.T) {
+// TestCompose asks Docker Compose whether it takes the files, also those of the
+// walk-through, and whether it reads them as readProject does.
+func TestCompose(t *testing.T) {
+	program := os.Getenv("COMPOSE")
+	if program == "" {
+		t.Skip("make compose runs this")
+	}
+	dir := filepath.Join(t.TempDir(), "deployments")
+	copyTree(t, filepath.Join(root, "deployments"), dir)
+	follow(t, filepath.Dir(dir))
+	for _, name := range deployments(t, dir) {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.Command(program, "--env-file", ".env.example", "config", "--format", "json")
+			cmd.Dir = filepath.Join(dir, name)
+			var complaints bytes.Buffer
+			cmd.Stderr = &complaints
+			out, err := cmd.Output()
+			if err != nil || complaints.Len() > 0 {
+				t.Fatalf("%v\n%s", err, complaints.Bytes())
+			}
+			var theirs struct {
+				Name     string
+				Services map[string]struct {
+					Command, Entrypoint []string
+					User                string
+					Environment         map[string]string
+					Networks            map[string]any
+					Secrets             []struct{ Source string }
+					DependsOn           map[string]any `json:"depends_on"`
+				}
+			}
+			if err := json.Unmarshal(out, &theirs); err != nil {
+				t.Fatal(err)
+			}
+			ours := readProject(t, cmd.Dir)
+			if theirs.Name != ours.Name || len(theirs.Services) != len(ours.Services) {
+				t.Errorf("Compose reads %s of %d services, the tests %s of %d", theirs.Name, len(theirs.Services), ours.Name, len(ours.Services))
+			}
+			for name, c := range ours.Services {
+				other := theirs.Services[name]
+				secrets := []string{}
+				for _, s := range other.Secrets {
+					secrets = append(secrets, s.Source)
+				}
+				networks := c.Networks
+				if networks == nil {
+					networks = []string{"default"}
+				}
+				for what, pair := range map[string][2]any{
+					"command":     {other.Command, c.Command},
+					"entrypoint":  {other.Entrypoint, c.Entrypoint},
+					"user":        {other.User, c.User},
+					"environment": {other.Environment, c.Environment},
+					"networks":    {slices.Sorted(maps.Keys(other.Networks)), slices.Sorted(slices.Values(networks))},
+					"secrets":     {slices.Sorted(slices.Values(secrets)), slices.Sorted(slices.Values(c.Secrets))},
+					"depends_on":  {slices.Sorted(maps.Keys(other.DependsOn)), slices.Sorted(maps.Keys(c.DependsOn))},
+				} {
+					if diff := cmp.Diff(pair[0], pair[1], cmpopts.EquateEmpty()); diff != "" {
+						t.Errorf("%s of %s (-Compose +tests):\n%s", what, name, diff)
+					}
+				}
+			}
+		})
+	}
+}
+
+// follow does in a folder above deployments what the walk-through of
+// deployments/README.md says.
+func follow(t *testing.T, dir string) {
+	t.Helper()
 	readme, err := os.ReadFile(filepath.Join(root, "deployments", "README.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -566,14 +637,19 @@ func TestCustomDeployment(t *testing.T) {
 	if n := strings.Count(script, "\n"); !found || n > 15 {
 		t.Fatalf("the walk-through has %d lines", n)
 	}
-	dir := t.TempDir()
-	copyTree(t, filepath.Join(root, "deployments"), filepath.Join(dir, "deployments"))
-	before := deployments(t, filepath.Join(dir, "deployments"))
 	cmd := exec.Command("bash", "-euo", "pipefail", "-c", script)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+}
+
+// TestCustomDeployment examines what the walk-through makes.
+func TestCustomDeployment(t *testing.T) {
+	dir := t.TempDir()
+	copyTree(t, filepath.Join(root, "deployments"), filepath.Join(dir, "deployments"))
+	before := deployments(t, filepath.Join(dir, "deployments"))
+	follow(t, dir)
 	after := deployments(t, filepath.Join(dir, "deployments"))
 	if len(after) != len(before)+1 {
 		t.Fatalf("there are %v after the walk-through", after)
