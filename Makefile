@@ -12,6 +12,10 @@ COUNT    ?= 1
 # The tools are built once for each state of tools/go.sum and this toolchain.
 TOOLS := .cache/tools/$(shell cat tools/go.sum <($(GO) version) | sha256sum | cut -c1-12)
 
+# Docker Compose, to check the files of deployments; it needs no engine for that.
+COMPOSE_VERSION := v2.40.3
+COMPOSE := .cache/tools/compose-$(COMPOSE_VERSION)
+
 # Every module of the tree that has tests: the product and, nested in it, those
 # that need libraries the product must not depend on.
 MODULES = $$(git ls-files '*go.mod' | grep -v '^tools/' | xargs -n1 dirname)
@@ -43,6 +47,10 @@ lint: $(TOOLS)/golangci-lint ## check form and habits
 .PHONY: fmt
 fmt: $(TOOLS)/golangci-lint ## format the source
 	$(TOOLS)/golangci-lint fmt
+
+.PHONY: compose
+compose: $(COMPOSE) ## let Docker Compose check the files of the deployments
+	COMPOSE=$(CURDIR)/$(COMPOSE) $(GO) test -count 1 -run '^TestCompose$$' ./internal/archtest
 
 .PHONY: bench
 bench: $(TOOLS)/benchstat ## run benchmarks: PKG=./internal/core/nostr COUNT=10
@@ -92,3 +100,9 @@ $(TOOLS)/golangci-lint:
 
 $(TOOLS)/benchstat:
 	$(GO) -C tools build -trimpath -o $(CURDIR)/$@ golang.org/x/perf/cmd/benchstat
+
+# In the module cache, by its own go.mod and go.sum: what it requires would get
+# the better of what our linters require.
+$(COMPOSE):
+	@echo "building docker compose, once; this takes some minutes"
+	$(GO) -C "$$($(GO) mod download -json github.com/docker/compose/v2@$(COMPOSE_VERSION) | sed -n 's/^.*"Dir": "\(.*\)".*/\1/p')" build -trimpath -o $(CURDIR)/$@ ./cmd
