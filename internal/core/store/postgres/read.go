@@ -95,7 +95,10 @@ type search struct {
 	lo, hi int64  // what is still to be searched
 	id     []byte // at hi only what has a higher id; nil: everything
 	span   int    // how many periods are asked about next
-	rows   int    // how many events the next slice spans, when one is cut
+	// dear is what a statement may cost, rows how many events the next slice
+	// spans when what costs more is cut.
+	dear float64
+	rows int
 	// bitmaps lets a statement read an index out of order, as tags and ids need.
 	bitmaps bool
 
@@ -119,7 +122,7 @@ func newSearch(q store.EventQuery, now time.Time) (*search, error) {
 			return nil, nil
 		}
 	}
-	s := &search{q: q, after: after, wanted: store.Matcher{Filter: q.Filter}, now: now.Unix(), span: 1, rows: sliceRows, id: []byte{}}
+	s := &search{q: q, after: after, wanted: store.Matcher{Filter: q.Filter}, now: now.Unix(), span: 1, dear: sliceCost, rows: sliceRows, id: []byte{}}
 	for _, p := range periods(now) {
 		s.starts = append(s.starts, p.lo)
 	}
@@ -191,8 +194,8 @@ func distinct[T any](list []T, number func(T) int64) []int64 {
 }
 
 // The arguments of every search: from and to (created_at, inclusive), an id that
-// those of the second "to" must exceed, how many. Only events newer than the
-// hour of expiry count where one is given.
+// those of the second "to" must exceed, how many. Where a time is given last but
+// tags, only what does not expire before it counts.
 const (
 	sqlByID = `SELECT ` + eventColumns + ` FROM event e
 		WHERE e.id = ANY ($5::bytea[]) AND e.created_at >= $1 AND e.created_at <= $2 AND (e.created_at < $2 OR e.id > $3)
@@ -324,7 +327,7 @@ func (s *search) stretch(ctx context.Context, conn querier) (from int64, whole b
 			return from, true, nil
 		}
 		cost, err := s.cost(ctx, conn, from)
-		if err != nil || cost <= sliceCost {
+		if err != nil || cost <= s.dear {
 			return from, true, err
 		}
 		if s.span == 1 {

@@ -1,0 +1,386 @@
+package postgres
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/pgtest"
+)
+
+// sqlSynthetic adds those of $1 events whose numbers are from $4 to $5: over the
+// time from $2 to $3, by 20,000 authors of a long tail, of the usual kinds, with
+// tags of which one is on every fifth event. Ids are hashes of the numbers only.
+const sqlSynthetic = `
+INSERT INTO event (seq, created_at, kind, author, first_seen, d, id, pubkey, tagh, sig, tags, content)
+SELECT i, created_at, kind, author_key(encode(pubkey, 'hex')), created_at, CASE WHEN kind = 30023 THEN tag_hash('d', 'd' || i % 50) END, id, pubkey,
+	(SELECT array_agg(DISTINCT tag_hash(t ->> 0, t ->> 1)) FROM jsonb_array_elements(tags) t), id || pubkey, tags, content
+FROM (
+	SELECT i, created_at, kind, sha256(convert_to('author ' || n, 'UTF8')) AS pubkey, sha256(convert_to('event ' || i, 'UTF8')) AS id, content,
+		CASE WHEN kind = 30023 THEN jsonb_build_array(jsonb_build_array('d', 'd' || i % 50)) ELSE '[]' END
+		|| CASE WHEN r1 < 0.4 THEN jsonb_build_array(jsonb_build_array('e', encode(sha256(convert_to('event ' || (i * 7919) % $1::bigint, 'UTF8')), 'hex'), 'wss://relay.example.com')) ELSE '[]' END
+		|| CASE WHEN r2 < 0.6 THEN jsonb_build_array(jsonb_build_array('p', encode(sha256(convert_to('author ' || floor(20000 * power(r3, 3))::int, 'UTF8')), 'hex'))) ELSE '[]' END
+		|| CASE WHEN r4 < 0.2 THEN '[["t","nostr"]]' WHEN r4 < 0.7 THEN jsonb_build_array(jsonb_build_array('t', 'topic' || floor(5000 * power(r3, 3))::int)) ELSE '[]' END AS tags
+	FROM (
+		SELECT i, $2::bigint + ($3::bigint - $2::bigint) * i / $1::bigint AS created_at, floor(20000 * power(random(), 3))::int AS n,
+			(ARRAY[1,1,1,1,1,1,1,7,7,7,7,1059,1059,0,3,6,10002,9735,4,30023])[1 + floor(random() * 20)::int]::bigint AS kind,
+			random() AS r1, random() AS r2, random() AS r3, random() AS r4, repeat(md5(i::text), floor(random() * 14)::int) AS content
+		FROM generate_series($4::bigint, $5::bigint) AS i
+	) a
+) b`
+
+// synthetic knows what sqlSynthetic has made.
+type synthetic struct {
+	n, from, to int64
+	r           *rand.Rand
+}
+
+const years3 = 3 * 365 * day
+
+// fill makes n events of the last three years.
+func fill(t testing.TB, db *DB, n int) *synthetic {
+	t.Helper()
+	to := time.Now().Unix()
+	s := &synthetic{n: int64(n), from: to - years3, to: to, r: rand.New(rand.NewPCG(3, 5))}
+	const slice = 50_000
+	next := make(chan int64, n/slice+1)
+	for i := int64(1); i <= s.n; i += slice {
+		next <- i
+	}
+	close(next)
+	var wait sync.WaitGroup
+	for range 2 {
+		wait.Go(func() {
+			for i := range next {
+				if err := db.write(t.Context(), func(tx pgx.Tx) error {
+					_, err := tx.Exec(t.Context(), sqlSynthetic, s.n, s.from, s.to, i, min(i+slice-1, s.n))
+					return err
+				}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+	if _, err := db.pool.Exec(t.Context(), "VACUUM ANALYZE event"); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// low is a number below n, low ones often.
+func (s *synthetic) low(n int) int {
+	x := s.r.Float64()
+	return int(float64(n) * x * x * x)
+}
+
+func (s *synthetic) author() nostr.PubKey {
+	return sha256.Sum256(fmt.Appendf(nil, "author %d", s.low(20000)))
+}
+
+func (s *synthetic) id() nostr.ID {
+	return sha256.Sum256(fmt.Appendf(nil, "event %d", 1+s.r.Int64N(s.n)))
+}
+
+func (s *synthetic) kind() nostr.Kind {
+	return []nostr.Kind{1, 7, 0, 3, 6, 10002, 9735, 30023}[s.r.IntN(8)]
+}
+
+func withTag(name string, values ...string) nostr.Filter {
+	return nostr.Filter{Tags: map[string][]string{name: values}}
+}
+
+// questions are what readers ask, each with the index that its first statement
+// is to use.
+func (s *synthetic) questions() []question {
+	return []question{
+		{"author and kind", "_author_created_at_kind_idx", func() nostr.Filter {
+			return nostr.Filter{Authors: []nostr.PubKey{s.author()}, Kinds: []nostr.Kind{s.kind()}}
+		}},
+		{"author", "_author_created_at_kind_idx", func() nostr.Filter {
+			return nostr.Filter{Authors: []nostr.PubKey{s.author()}}
+		}},
+		{"authors and kinds", "_author_created_at_kind_idx", func() nostr.Filter {
+			return nostr.Filter{Authors: []nostr.PubKey{s.author(), s.author(), s.author(), s.author()}, Kinds: []nostr.Kind{0, 3, 10002}}
+		}},
+		{"kind and time", "_kind_created_at_idx", func() nostr.Filter {
+			until := s.from + s.r.Int64N(s.to-s.from)
+			return nostr.Filter{Kinds: []nostr.Kind{s.kind()}, Since: new(until - 7*day), Until: &until}
+		}},
+		{"a kind that is not there", "_kind_created_at_idx", func() nostr.Filter {
+			return nostr.Filter{Kinds: []nostr.Kind{30024}}
+		}},
+		{"tag e", "_tagh_idx", func() nostr.Filter { return withTag("e", s.id().String()) }},
+		{"tag t", "_tagh_idx", func() nostr.Filter { return withTag("t", fmt.Sprint("topic", s.low(5000))) }},
+		{"tag p and kinds", "_tagh_idx", func() nostr.Filter {
+			f := withTag("p", s.author().String())
+			f.Kinds = []nostr.Kind{1, 7}
+			return f
+		}},
+		{"a popular tag", "", func() nostr.Filter { return withTag("t", "nostr") }},
+		{"ids", "_id_idx", func() (f nostr.Filter) {
+			for range 100 {
+				f.IDs = append(f.IDs, s.id())
+			}
+			return f
+		}},
+		{"time", "_created_at_id_idx", func() nostr.Filter {
+			until := s.from + s.r.Int64N(s.to-s.from)
+			return nostr.Filter{Until: &until}
+		}},
+	}
+}
+
+type question struct {
+	name   string
+	index  string
+	filter func() nostr.Filter
+}
+
+// plan returns how the server runs the first statement of a search.
+func (db *DB) plan(ctx context.Context, s *search) (string, error) {
+	from, _, err := s.stretch(ctx, db.pool)
+	if err != nil {
+		return "", err
+	}
+	var lines []string
+	err = s.ask(ctx, db.pool, func(rows pgx.Rows) error {
+		var line string
+		err := rows.Scan(&line)
+		lines = append(lines, line)
+		return err
+	}, "EXPLAIN (COSTS OFF) "+s.sql, s.statement(from)...)
+	return strings.Join(lines, "\n"), err
+}
+
+// planned checks how a question is answered.
+func planned(t testing.TB, db *DB, q question, public bool) {
+	t.Helper()
+	s, err := newSearch(store.EventQuery{Filter: q.filter(), Limit: 100, Public: public, Now: time.Now().Unix()}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := db.plan(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(plan, q.index) || strings.Contains(plan, "Seq Scan") || s.ordered && strings.Contains(plan, "Bitmap") {
+		t.Errorf("%s, public %t: want the index *%s, found\n%s", q.name, public, q.index, plan)
+	}
+	if s.ordered && strings.Count(plan, "->  Sort") > 1 {
+		t.Errorf("%s, public %t: more than the merged streams is sorted:\n%s", q.name, public, plan)
+	}
+	if n := strings.Count(plan, " on event_"); !s.wide && !strings.Contains(plan, "Bitmap") && n > 5 {
+		t.Errorf("%s, public %t: the first statement is about %d partitions:\n%s", q.name, public, n, plan)
+	}
+}
+
+// TestReadPlans looks at how the server answers: by the index that fits, in its
+// order, the newest partitions first, never through a table.
+func TestReadPlans(t *testing.T) {
+	db := openNew(t, Options{})
+	for _, q := range fill(t, db, 20_000).questions() {
+		t.Run(q.name, func(t *testing.T) {
+			planned(t, db, q, false)
+			planned(t, db, q, true)
+		})
+	}
+}
+
+// counted counts the statements of a search.
+type counted struct {
+	querier
+	n int
+}
+
+func (c *counted) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	c.n++
+	return c.querier.SendBatch(ctx, b)
+}
+
+// TestReadSteps: a page that the newest period fills takes one statement, and
+// nothing takes many.
+func TestReadSteps(t *testing.T) {
+	db := openNew(t, Options{})
+	s := fill(t, db, 20_000)
+	for _, tt := range []struct {
+		filter nostr.Filter
+		limit  int
+		most   int
+	}{
+		{nostr.Filter{}, 100, 1},
+		{nostr.Filter{Kinds: []nostr.Kind{1}}, 100, 1},
+		{nostr.Filter{Kinds: []nostr.Kind{30024}}, 100, 3},
+		{nostr.Filter{Authors: []nostr.PubKey{{1}}}, 100, 3},
+		{nostr.Filter{IDs: []nostr.ID{{1}, s.id()}}, 100, 1},
+		{withTag("t", "nostr"), 10, 2},
+		{withTag("t", "of nobody"), 10, 2 * 3},
+	} {
+		search, err := newSearch(store.EventQuery{Filter: tt.filter, Limit: tt.limit}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &counted{querier: db.pool}
+		if err := search.run(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if c.n > tt.most {
+			t.Errorf("%s, limit %d: %d statements, want %d at most", tt.filter.AppendJSON(nil), tt.limit, c.n, tt.most)
+		}
+	}
+}
+
+// TestSlices cuts what is cheap as if it were dear: the answers are the same.
+func TestSlices(t *testing.T) {
+	db := openNew(t, Options{})
+	r := rand.New(rand.NewPCG(1, 1))
+	var batch store.Batch
+	for i := range 400 {
+		e := nostr.Event{
+			PubKey: nostr.PubKey{byte(r.IntN(3))}, CreatedAt: 1_700_000_000 + r.Int64N(2)*years3/6 + r.Int64N(40), Kind: nostr.Kind(r.IntN(3)),
+			Content: fmt.Sprint(i),
+		}
+		for range r.IntN(3) {
+			e.Tags = append(e.Tags, nostr.Tag{"t", fmt.Sprint(r.IntN(4))})
+		}
+		e.ID = sha256.Sum256(e.AppendCanonical(nil))
+		batch.Events = append(batch.Events, e)
+	}
+	if _, err := db.SaveBatch(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(batch.Events, func(a, b nostr.Event) int {
+		return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), bytes.Compare(a.ID[:], b.ID[:]))
+	})
+	for range 60 {
+		f := withTag("t", fmt.Sprint(r.IntN(5)), fmt.Sprint(r.IntN(5)))
+		if r.IntN(2) == 0 {
+			f.Kinds = []nostr.Kind{nostr.Kind(r.IntN(3))}
+		}
+		if r.IntN(2) == 0 {
+			f.Since = new(1_700_000_000 + r.Int64N(40))
+		}
+		q := store.EventQuery{Filter: f, Limit: 1 + r.IntN(20)}
+		var want, got []nostr.ID
+		for _, e := range batch.Events {
+			if f.Matches(&e) {
+				want = append(want, e.ID)
+			}
+		}
+		rows := 1 + r.IntN(30)
+		for {
+			s, err := newSearch(q, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.dear, s.rows = 0, rows
+			if err := s.run(t.Context(), db.pool); err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range s.events {
+				got = append(got, e.Event.ID)
+			}
+			if !s.full {
+				break
+			}
+			last := s.events[len(s.events)-1].Event
+			q.After = store.Position{At: last.CreatedAt, ID: last.ID}.Cursor()
+		}
+		if !slices.Equal(want, got) {
+			t.Fatalf("%s by %d, slices of %d: want %d events, got %d", f.AppendJSON(nil), q.Limit, rows, len(want), len(got))
+		}
+	}
+}
+
+// BenchmarkEvents asks for pages of 100 at 100 requests a second, whether or not
+// earlier ones are answered: a latency counts from when the request was due. At
+// full size it is of five million events.
+func BenchmarkEvents(b *testing.B) {
+	size, requests := 50_000, 100
+	if os.Getenv("BENCH_FULL") != "" {
+		size, requests = 5_000_000, 2000
+	}
+	cluster := pgtest.Start(b, pgtest.Options{Settings: map[string]string{"fsync": "off", "shared_buffers": "1GB", "max_wal_size": "4GB"}})
+	url := cluster.Database(b)
+	direct := reach(b, url)
+	if _, err := direct.Migrate(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	s := fill(b, direct, size)
+	questions := s.questions()
+	for _, way := range []struct {
+		name string
+		db   *DB
+	}{{"direct", direct}, {"PgBouncer", reach(b, cluster.Bouncer(b).URL(url))}} {
+		for _, q := range questions {
+			b.Run(way.name+"/"+q.name, func(b *testing.B) {
+				planned(b, way.db, q, true)
+				openLoop(b, way.db, requests, q.filter)
+			})
+		}
+		b.Run(way.name+"/all", func(b *testing.B) {
+			n := 0
+			openLoop(b, way.db, requests, func() nostr.Filter {
+				n++
+				return questions[n%len(questions)].filter()
+			})
+		})
+	}
+}
+
+func reach(t testing.TB, url string) *DB {
+	t.Helper()
+	db, err := Open(t.Context(), url, Options{Connections: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func openLoop(b *testing.B, db *DB, requests int, filter func() nostr.Filter) {
+	const every = 10 * time.Millisecond
+	var latencies []time.Duration
+	var found int
+	for b.Loop() {
+		var wait sync.WaitGroup
+		var mu sync.Mutex
+		begin := time.Now()
+		for i := range requests {
+			f := filter()
+			due := begin.Add(time.Duration(i) * every)
+			time.Sleep(time.Until(due))
+			wait.Go(func() {
+				page, _, err := db.Events(b.Context(), store.EventQuery{Filter: f, Limit: 100, Public: true, Now: due.Unix()})
+				took := time.Since(due)
+				mu.Lock()
+				defer mu.Unlock()
+				latencies, found = append(latencies, took), found+len(page)
+				if err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		wait.Wait()
+	}
+	slices.Sort(latencies)
+	for _, p := range []int{50, 95, 99} {
+		b.ReportMetric(float64(latencies[len(latencies)*p/100].Microseconds())/1e3, fmt.Sprintf("p%d-ms", p))
+	}
+	b.ReportMetric(float64(found)/float64(len(latencies)), "events/page")
+	b.ReportMetric(0, "ns/op")
+}
