@@ -34,11 +34,11 @@ build: ## build the static binary bin/bigbrotr
 
 .PHONY: test
 test: needs ## run all tests, also those of nested modules
-	@for module in $(MODULES); do echo "# module $$module"; $(GO) -C $$module test ./...; done
+	@for module in $(MODULES); do echo "# module $$module"; $(GO) -C $$module test -timeout 20m ./...; done
 
 .PHONY: race
-race: needs ## run the tests with the race detector, end-to-end tests excepted
-	$(GO) test -race $$($(GO) list ./... | grep -v '/e2e')
+race: needs ## run the tests with the race detector, without end-to-end tests and killed servers
+	$(GO) test -race -short -timeout 20m $$($(GO) list ./... | grep -v '/e2e')
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint ## check form and habits

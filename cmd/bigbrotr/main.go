@@ -50,6 +50,10 @@ type cli struct {
 	Status  statusCmd  `cmd:"" help:"Show what the archive holds."`
 	Import  importCmd  `cmd:"" help:"Import events from JSONL files, also compressed with zstd."`
 	Export  exportCmd  `cmd:"" help:"Export events as JSONL, in the order of the archive."`
+	Migrate migrateCmd `cmd:"" help:"Bring the schema of the store to this version."`
+	Copy    copyCmd    `cmd:"" help:"Copy an archive into another database, SQLite or PostgreSQL, and compare them."`
+	Doctor  doctorCmd  `cmd:"" help:"Look at the store, its settings, proxies and clocks, and say what to do."`
+	Healthy healthyCmd `cmd:"" help:"Ask the running process whether it is ready, for health checks."`
 	URL     urlCmd     `cmd:"" name:"url" help:"Show the canonical form of a relay URL, or why it is none."`
 	Config  configCmd  `cmd:"" help:"Show, check or describe the configuration."`
 	Version versionCmd `cmd:"" help:"Show the version."`

@@ -53,10 +53,13 @@ func parseStoreURL(text string) (storeURL, error) {
 	}
 }
 
-// Database is what an open store can do: everything, and being copied.
+// Database is what an open store can do: everything, being copied, and telling
+// what Migrate would do.
 type Database interface {
 	store.Store
 	store.Transfer
+	// Pending returns the names of the steps that Migrate would run.
+	Pending(ctx context.Context) ([]string, error)
 }
 
 // OpenStore opens the store for writing, makes the folder of a file if need be

@@ -145,7 +145,8 @@ func alike(t *testing.T, a, b database) {
 		t.Errorf("totals (-source +copy):\n%s", d)
 	}
 	for _, q := range []store.EventQuery{
-		{Limit: 500}, {Limit: 100, Filter: nostr.Filter{Tags: map[string][]string{"t": {"é"}}}},
+		{Limit: 500},
+		{Limit: 100, Filter: nostr.Filter{Tags: map[string][]string{"t": {"é"}}}},
 		{Limit: 100, Public: true, Now: copiedAt, Filter: nostr.Filter{Kinds: []nostr.Kind{30023}}},
 	} {
 		if d := cmp.Diff(ids(t, a, q), ids(t, b, q)); d != "" {

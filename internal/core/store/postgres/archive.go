@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -141,8 +142,10 @@ func (s *saving) vanish(ctx context.Context) error {
 	if err := s.enter(ctx, lock); err != nil || len(targets) == 0 {
 		return err
 	}
-	tag, err := s.tx.Exec(ctx, sqlAddTombstone, targets, untils)
-	s.vanished = tag.RowsAffected() > 0
+	// Not only when a tombstone is new: it may be of a try whose commit was done
+	// and its answer lost.
+	s.vanished = true
+	_, err := s.tx.Exec(ctx, sqlAddTombstone, targets, untils)
 	return err
 }
 
@@ -411,23 +414,42 @@ func (s *saving) coverage(ctx context.Context, b *pgx.Batch) error {
 	for _, h := range s.batch.Holes {
 		relays[h.Relay] = true
 	}
-	ordered := make([]store.RelayID, 0, len(relays))
-	for id := range relays {
-		ordered = append(ordered, id)
-	}
-	slices.Sort(ordered)
-	for _, id := range ordered {
-		if _, err := s.tx.Exec(ctx, sqlLockCoverage, coverageClass, int32(id)); err != nil {
-			return err
-		}
+	held, err := s.touching(ctx, slices.Sorted(maps.Keys(relays)), places, claims)
+	if err != nil {
+		return err
 	}
 	s.holes(b)
-	for _, p := range places {
-		if err := s.merge(ctx, b, p, claims[p]); err != nil {
-			return err
-		}
+	for i, p := range places {
+		merge(b, p, held[i], claims[p])
 	}
 	return nil
+}
+
+// touching locks the coverage of relays, in the order given, and then reads what
+// overlaps or touches the claims of each place; nothing else can change.
+func (s *saving) touching(ctx context.Context, relays []store.RelayID, places []place, claims map[place][]store.Coverage) ([][]store.Coverage, error) {
+	var b pgx.Batch
+	for _, id := range relays {
+		b.Queue(sqlLockCoverage, coverageClass, int32(id))
+	}
+	held := make([][]store.Coverage, len(places))
+	for i, p := range places {
+		lo, hi := claims[p][0].Lo, claims[p][0].Hi
+		for _, c := range claims[p] {
+			lo, hi = min(lo, c.Lo), max(hi, c.Hi)
+		}
+		if lo > math.MinInt64 {
+			lo--
+		}
+		if hi < math.MaxInt64 {
+			hi++
+		}
+		b.Queue(sqlTouching, int32(p.relay), int32(p.filter), hi, lo).Query(func(rows pgx.Rows) (err error) {
+			held[i], err = scanCoverage(rows)
+			return err
+		})
+	}
+	return held, s.tx.SendBatch(ctx, &b).Close()
 }
 
 func (s *saving) holes(b *pgx.Batch) {
@@ -469,29 +491,14 @@ func (s *saving) holes(b *pgx.Batch) {
 	b.Queue(sqlAddHoles, relays, filters, los, his, kinds, reasons, ns, seen, tries)
 }
 
-// merge adds the claims of one relay and filter.
-func (s *saving) merge(ctx context.Context, b *pgx.Batch, p place, claims []store.Coverage) error {
-	lo, hi := claims[0].Lo, claims[0].Hi
-	for _, c := range claims {
-		lo, hi = min(lo, c.Lo), max(hi, c.Hi)
-	}
-	// Those that overlap or touch; no others can change.
-	if lo > math.MinInt64 {
-		lo--
-	}
-	if hi < math.MaxInt64 {
-		hi++
-	}
-	old, err := readCoverage(ctx, s.tx, sqlTouching, int32(p.relay), int32(p.filter), hi, lo)
-	if err != nil {
-		return err
-	}
+// merge adds the claims of one relay and filter to what is held.
+func merge(b *pgx.Batch, p place, old, claims []store.Coverage) {
 	merged := old
 	for _, c := range claims {
 		merged = store.MergeCoverage(merged, c)
 	}
 	if slices.Equal(old, merged) {
-		return nil
+		return
 	}
 	gone := make([]int64, len(old))
 	for i, c := range old {
@@ -506,7 +513,6 @@ func (s *saving) merge(ctx context.Context, b *pgx.Batch, p place, claims []stor
 	}
 	b.Queue(sqlDeleteCoverage, int32(p.relay), int32(p.filter), gone)
 	b.Queue(sqlAddCoverage, int32(p.relay), int32(p.filter), los, his, levels, asOf, methods, ns)
-	return nil
 }
 
 // cursor is a place in the order of commits: an event of a batch. The epoch is

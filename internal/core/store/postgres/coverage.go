@@ -73,13 +73,20 @@ const (
 )
 
 func readCoverage(ctx context.Context, q querier, sql string, args ...any) ([]store.Coverage, error) {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return scanCoverage(rows)
+}
+
+func scanCoverage(rows pgx.Rows) ([]store.Coverage, error) {
 	var list []store.Coverage
-	err := each(ctx, q, func(rows pgx.Rows) error {
-		var c store.Coverage
-		err := rows.Scan(&c.Relay, &c.Filter, &c.Lo, &c.Hi, &c.Level, &c.AsOf, &c.Method, &c.N)
+	var c store.Coverage
+	_, err := pgx.ForEachRow(rows, []any{&c.Relay, &c.Filter, &c.Lo, &c.Hi, &c.Level, &c.AsOf, &c.Method, &c.N}, func() error {
 		list = append(list, c)
-		return err
-	}, sql, args...)
+		return nil
+	})
 	return list, err
 }
 

@@ -192,7 +192,7 @@ func (e *examination) settings(ctx context.Context) error {
 		e.found.Note("settings", fmt.Sprintf("max_wal_size = %d MB: frequent checkpoints slow down ingest", mb), "set it to 4 GB or more")
 	}
 	if len(*e.found) == before {
-		e.found.OK("settings", fmt.Sprintf("nothing that hurts; max_connections = %s", have["max_connections"]))
+		e.found.OK("settings", "nothing that hurts; max_connections = "+have["max_connections"])
 	}
 	return nil
 }

@@ -114,6 +114,9 @@ func whole(t *testing.T, db *DB, r store.Relay, filter store.FilterID, acknowled
 // again while batches are written: the writer goes on by itself, nothing that
 // was acknowledged is lost, nothing that is missing is claimed.
 func TestKilledServers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
 	cluster := pgtest.Start(t, pgtest.Options{})
 	direct := cluster.Database(t)
 	bouncer := cluster.Bouncer(t)
@@ -209,6 +212,9 @@ func TestMigrateTogether(t *testing.T) {
 // TestMigrateInterrupted ends the connections of a migration again and again;
 // the next goes on where it was.
 func TestMigrateInterrupted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
 	cluster := pgtest.Start(t, pgtest.Options{})
 	db := openAt(t, cluster.Database(t))
 	for round := range 4 {
@@ -267,6 +273,9 @@ func TestPoison(t *testing.T) {
 // TestFull fills a small disk: the error says so, nothing half is there, and
 // with room again it goes on.
 func TestFull(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
 	dir, err := os.MkdirTemp("", "bigbrotr-full-")
 	if err != nil {
 		t.Fatal(err)

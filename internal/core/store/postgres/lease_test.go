@@ -95,10 +95,11 @@ func relayURLs(n int) []relay.URL {
 	return urls
 }
 
+const now int64 = 1_700_000_000
+
 const (
-	now     int64 = 1_700_000_000
-	workers       = 8
-	shares        = 7 // how many a worker leases at once
+	workers = 8
+	shares  = 7 // how many a worker leases at once
 )
 
 // taken is who leased what.

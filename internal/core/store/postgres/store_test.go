@@ -42,6 +42,14 @@ func migrated(t *testing.T, keep store.Keep) string {
 	})
 }
 
+// long skips what the race detector need not see twice.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("long")
+	}
+}
+
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store {
 		return opened(t, migrated(t, store.Keep{}), store.Keep{})
@@ -49,6 +57,7 @@ func TestStore(t *testing.T) {
 }
 
 func TestStoreThroughPgBouncer(t *testing.T) {
+	long(t)
 	bouncer := pgtest.Shared(t).Bouncer(t)
 	storetest.Run(t, func(t *testing.T) store.Store {
 		return opened(t, bouncer.URL(migrated(t, store.Keep{})), store.Keep{})
@@ -56,6 +65,7 @@ func TestStoreThroughPgBouncer(t *testing.T) {
 }
 
 func TestIndexStore(t *testing.T) {
+	long(t)
 	storetest.RunIndex(t, func(t *testing.T, keep store.Keep) store.Store {
 		return opened(t, migrated(t, keep), keep)
 	})

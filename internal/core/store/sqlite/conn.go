@@ -251,10 +251,8 @@ func translate(err error) error {
 	return &meant{meaning: meaning, err: err}
 }
 
-var (
-	// errWrite says that the operating system refused a write.
-	errWrite = errors.New("write failed")
-)
+// errWrite says that the operating system refused a write.
+var errWrite = errors.New("write failed")
 
 // meant is a driver's error with what it means to callers.
 type meant struct{ meaning, err error }

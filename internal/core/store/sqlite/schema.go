@@ -120,6 +120,31 @@ func migrate(ctx context.Context, file string) (ran []string, err error) {
 	return ran, err
 }
 
+// Pending returns the names of the steps that Migrate would run.
+func (db *DB) Pending(ctx context.Context) (pending []string, err error) {
+	var have int64
+	if err := db.read(ctx, func(c *conn) (err error) {
+		have, err = c.version(ctx)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		v, err := goose.NumericComponent(path.Base(name))
+		if err != nil {
+			return nil, err
+		}
+		if v > have {
+			pending = append(pending, strings.TrimSuffix(path.Base(name), ".sql"))
+		}
+	}
+	return pending, nil
+}
+
 // VerifySchema implements store.Schema.
 func (db *DB) VerifySchema(ctx context.Context) error {
 	return db.read(ctx, func(c *conn) error {
