@@ -6,11 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/relay"
@@ -270,63 +275,124 @@ func TestPoison(t *testing.T) {
 	}
 }
 
-// TestFull fills a small disk: the error says so, nothing half is there, and
-// with room again it goes on.
-func TestFull(t *testing.T) {
-	if testing.Short() {
-		t.Skip("long")
-	}
+// smallDisk mounts a file system of a size that the server may enter.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "bigbrotr-full-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	const flags = 0
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", flags, "size=120m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=777,size="+size); err != nil {
 		if os.Getenv("CI") != "" && os.Getuid() == 0 {
 			t.Fatal(err)
 		}
 		t.Skip("needs to mount a small file system: ", err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	cluster := pgtest.Start(t, pgtest.Options{Dir: dir, Settings: map[string]string{
-		"max_wal_size": "32MB", "min_wal_size": "32MB", "wal_recycle": "off",
-	}})
-	db := openAt(t, cluster.Database(t))
-	if _, err := db.Migrate(t.Context()); err != nil {
+	return dir
+}
+
+// tablespace makes a folder on a disk that the user of the server owns: only
+// root can have mounted it, and under root the server runs as postgres.
+func tablespace(t *testing.T, disk string) string {
+	t.Helper()
+	dir := filepath.Join(disk, "tables")
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	r := addRelay(t, db)
-	filter, err := db.FilterID(t.Context(), nostr.Filter{})
+	u, err := user.Lookup("postgres")
 	if err != nil {
 		t.Fatal(err)
 	}
-	const size = 500
-	acknowledged := 0
-	for {
-		events := numbered(acknowledged, size)
-		for i := range events {
-			events[i].Sig = nostr.Sig(append(events[i].ID[:], events[i].PubKey[:]...))
-		}
-		_, err := db.SaveBatch(t.Context(), store.Batch{Relay: r.ID, SeenAt: 1, Events: events, Filter: filter})
-		if err != nil {
-			if !errors.Is(err, store.ErrFull) {
-				t.Fatalf("got %v, want ErrFull", err)
-			}
-			break
-		}
-		if acknowledged += size; acknowledged > 200_000 {
-			t.Fatal("it never became full")
-		}
-	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=400m"); err != nil {
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	if err := os.Chown(dir, uid, gid); err != nil {
 		t.Fatal(err)
 	}
-	whole(t, db, r, filter, acknowledged, size)
-	if _, err := db.SaveBatch(t.Context(), store.Batch{Relay: r.ID, SeenAt: 1, Events: numbered(acknowledged, size)}); err != nil {
-		t.Fatalf("with room again: %v", err)
+	return dir
+}
+
+// TestFull fills a small disk: nothing half is there, nothing acknowledged is
+// lost, and with room again it goes on. When the tables have no room the error
+// says so; when the log of the server has none, the server itself gives up.
+func TestFull(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
+	for _, test := range []struct {
+		name, size string
+		start      func(t *testing.T, disk string) (*pgtest.Cluster, string)
+		toldFull   bool
+	}{
+		{"tables", "40m", func(t *testing.T, disk string) (*pgtest.Cluster, string) {
+			cluster := pgtest.Start(t, pgtest.Options{})
+			url := cluster.Database(t)
+			cfg, err := pgx.ParseConfig(cluster.Superuser(url))
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := cfg.Database
+			cfg.Database = "postgres"
+			conn, err := pgx.ConnectConfig(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close(t.Context())
+			for _, sql := range []string{"CREATE TABLESPACE small LOCATION '" + tablespace(t, disk) + "'", "ALTER DATABASE " + name + " SET TABLESPACE small"} {
+				if _, err := conn.Exec(t.Context(), sql); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return cluster, url
+		}, true},
+		{"everything", "120m", func(t *testing.T, disk string) (*pgtest.Cluster, string) {
+			cluster := pgtest.Start(t, pgtest.Options{Dir: disk, Settings: map[string]string{
+				"max_wal_size": "32MB", "min_wal_size": "32MB", "wal_recycle": "off",
+			}})
+			return cluster, cluster.Database(t)
+		}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			disk := smallDisk(t, test.size)
+			cluster, url := test.start(t, disk)
+			db, err := Open(t.Context(), url, Options{RetryFor: 5 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = db.Close() })
+			if _, err := db.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r := addRelay(t, db)
+			filter, err := db.FilterID(t.Context(), nostr.Filter{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			const size = 500
+			acknowledged := 0
+			for {
+				_, err := db.SaveBatch(t.Context(), store.Batch{Relay: r.ID, SeenAt: 1, Events: numbered(acknowledged, size), Filter: filter})
+				if err != nil {
+					if test.toldFull && !errors.Is(err, store.ErrFull) {
+						t.Fatalf("got %v, want ErrFull", err)
+					}
+					break
+				}
+				if acknowledged += size; acknowledged > 200_000 {
+					t.Fatal("it never became full")
+				}
+			}
+			if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=400m"); err != nil {
+				t.Fatal(err)
+			}
+			if !test.toldFull {
+				cluster.Restart(t) // as its operator would
+			}
+			whole(t, db, r, filter, acknowledged, size)
+			if _, err := db.SaveBatch(t.Context(), store.Batch{Relay: r.ID, SeenAt: 1, Events: numbered(acknowledged, size)}); err != nil {
+				t.Fatalf("with room again: %v", err)
+			}
+		})
 	}
 }
