@@ -22,7 +22,7 @@ MODULES = $$(git ls-files '*go.mod' | grep -v '^tools/' | xargs -n1 dirname)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .PHONY: run
 run: ## run the main job: discover, check, archive, serve
@@ -57,6 +57,10 @@ bench: $(TOOLS)/benchstat ## run benchmarks: PKG=./internal/core/nostr COUNT=10
 	@mkdir -p .cache
 	BENCH_FULL=1 $(GO) test -run '^$$' -bench . -benchmem -timeout 2h -count $(COUNT) $(PKG) | tee .cache/bench.txt
 	$(TOOLS)/benchstat .cache/bench.txt
+
+.PHONY: bench-store
+bench-store: needs ## compare the layout of PostgreSQL with that of the original, at 500,000 events
+	BENCH_FULL=1 $(GO) test -run '^$$' -bench BenchmarkLayouts -benchtime 1x -timeout 2h ./internal/core/store/postgres
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME

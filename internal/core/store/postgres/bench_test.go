@@ -176,7 +176,8 @@ type layout struct {
 	// The tables that hold events and sightings, with their partitions.
 	events, sightings []string
 
-	firstTook, againTook time.Duration
+	firstTook, againTook  time.Duration
+	perEvent, perSighting float64 // bytes
 }
 
 // benchBatch is how many events a relay delivers at once, benchRelays how many
@@ -186,7 +187,10 @@ const (
 	benchBatch  = 1000
 	benchRelays = 5
 	benchShare  = 10 // in how many batches the last relay leaves out one
+	benchSeen   = 1760000000
 )
+
+func benchURL(relay int) string { return fmt.Sprintf("wss://relay%d.damus.io", relay) }
 
 func benchSize() int {
 	if os.Getenv("BENCH_FULL") != "" {
@@ -196,7 +200,8 @@ func benchSize() int {
 }
 
 // BenchmarkLayouts fills the layouts and tells what an event and a sighting cost
-// in time and bytes, and how that compares with the bare COPY of the same rows.
+// in time and bytes, and how that compares with the layout of the original and
+// with the bare COPY of the same rows.
 func BenchmarkLayouts(b *testing.B) {
 	size := benchSize()
 	cluster := pgtest.Start(b, pgtest.Options{Settings: map[string]string{
@@ -207,6 +212,7 @@ func BenchmarkLayouts(b *testing.B) {
 		layouts := []*layout{
 			ours(b, cluster, "full", store.Keep{Mode: store.KeepFull}),
 			ours(b, cluster, "index", store.Keep{Mode: store.KeepIndex, FullKinds: store.DefaultFullKinds()}),
+			original(b, cluster),
 			copied(b, cluster),
 		}
 		b.StartTimer()
@@ -240,7 +246,8 @@ func compare(b *testing.B, layouts []*layout, size int) {
 			if r == benchRelays-1 && n/benchBatch%benchShare == 0 {
 				continue
 			}
-			for _, l := range layouts {
+			for i := range layouts {
+				l := layouts[(i+r+n/benchBatch)%len(layouts)]
 				if l.again == nil {
 					continue
 				}
@@ -255,25 +262,33 @@ func compare(b *testing.B, layouts []*layout, size int) {
 	}
 	b.StopTimer()
 	b.Logf("%d events of %d bytes of JSON and %.1f tags that are found, %d sightings", size, json/size, float64(tags)/float64(size), sightings)
-	full, bare := layouts[0], layouts[len(layouts)-1]
-	fullBytes := 0.0
+	for _, l := range layouts {
+		l.perEvent = l.bytes(b, l.events) / float64(size)
+		if l.again != nil {
+			l.perSighting = l.bytes(b, l.sightings) / float64(sightings)
+		}
+	}
+	full, theirs, bare := layouts[0], layouts[len(layouts)-2], layouts[len(layouts)-1]
 	for _, l := range layouts {
 		report := func(value float64, unit string) { b.ReportMetric(value, l.name+"-"+unit) }
 		report(micros(l.firstTook, size), "µs/new")
 		report(float64(bare.firstTook)/float64(l.firstTook), "×COPY")
-		events := l.bytes(b, l.events) / float64(size)
-		report(events, "B/event")
+		report(l.perEvent, "B/event")
 		if l.again == nil {
 			continue
 		}
-		if l == full {
-			fullBytes = events
-		} else {
-			report(100*events/fullBytes, "%-of-full")
-		}
 		report(micros(l.againTook, sightings-size), "µs/known")
 		report(micros(l.firstTook, size)/micros(l.againTook, sightings-size), "known-per-new")
-		report(l.bytes(b, l.sightings)/float64(sightings), "B/sighting")
+		report(l.perSighting, "B/sighting")
+		if l != full {
+			report(100*l.perEvent/full.perEvent, "%-of-full")
+		}
+		if l != theirs {
+			report(float64(theirs.firstTook)/float64(l.firstTook), "×original-new")
+			report(float64(theirs.againTook)/float64(l.againTook), "×original-known")
+			report(100*l.perEvent/theirs.perEvent, "%-of-original-event")
+			report(100*l.perSighting/theirs.perSighting, "%-of-original-sighting")
+		}
 	}
 	b.StartTimer()
 }
@@ -330,7 +345,7 @@ func openBench(b *testing.B, cluster *pgtest.Cluster, keep store.Keep) (*DB, []s
 	}
 	var urls []relay.URL
 	for i := range benchRelays {
-		u, err := relay.Parse(fmt.Sprintf("wss://relay%d.damus.io", i))
+		u, err := relay.Parse(benchURL(i))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -354,7 +369,7 @@ func ours(b *testing.B, cluster *pgtest.Cluster, name string, keep store.Keep) *
 	return &layout{
 		name: name, pool: db.pool, events: []string{"event"}, sightings: []string{"sighting"},
 		first: func(ctx context.Context, relay int, events []nostr.Event) error {
-			saved, err := db.SaveBatch(ctx, store.Batch{Relay: relays[relay], SeenAt: 1760000000, Events: events})
+			saved, err := db.SaveBatch(ctx, store.Batch{Relay: relays[relay], SeenAt: benchSeen, Events: events})
 			if err == nil && saved.New != len(events) {
 				err = fmt.Errorf("saved %+v of %d", saved, len(events))
 			}
@@ -369,7 +384,7 @@ func ours(b *testing.B, cluster *pgtest.Cluster, name string, keep store.Keep) *
 			if err != nil {
 				return err
 			}
-			batch := store.Batch{Relay: relays[relay], SeenAt: 1760000000}
+			batch := store.Batch{Relay: relays[relay], SeenAt: benchSeen}
 			for i, seq := range seqs {
 				batch.Known = append(batch.Known, store.Seen{Seq: seq, CreatedAt: refs[i].CreatedAt})
 			}
@@ -396,8 +411,8 @@ func copied(b *testing.B, cluster *pgtest.Cluster) *layout {
 				}
 				in := store.IndexOf(e)
 				seq++
-				rows[i] = []any{seq, e.CreatedAt, int64(e.Kind), authorPrefix(e.PubKey), int64(1760000000), in.D, in.Expires, e.ID[:], e.PubKey[:], in.Tags, e.Sig[:], tags, content}
-				seen[i] = []any{e.CreatedAt, seq, int64(1760000000), int32(relays[relay])}
+				rows[i] = []any{seq, e.CreatedAt, int64(e.Kind), authorPrefix(e.PubKey), int64(benchSeen), in.D, in.Expires, e.ID[:], e.PubKey[:], in.Tags, e.Sig[:], tags, content}
+				seen[i] = []any{e.CreatedAt, seq, int64(benchSeen), int32(relays[relay])}
 			}
 			return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 				if _, err := tx.CopyFrom(ctx, pgx.Identifier{"event"}, []string{
