@@ -178,6 +178,7 @@ type layout struct {
 
 	firstTook, againTook  time.Duration
 	perEvent, perSighting float64 // bytes
+	indexShare            float64 // of the bytes of events
 }
 
 // benchBatch is how many events a relay delivers at once, benchRelays how many
@@ -263,9 +264,11 @@ func compare(b *testing.B, layouts []*layout, size int) {
 	b.StopTimer()
 	b.Logf("%d events of %d bytes of JSON and %.1f tags that are found, %d sightings", size, json/size, float64(tags)/float64(size), sightings)
 	for _, l := range layouts {
-		l.perEvent = l.bytes(b, l.events) / float64(size)
+		events, indexes := l.bytes(b, l.events)
+		l.perEvent, l.indexShare = events/float64(size), indexes/events
 		if l.again != nil {
-			l.perSighting = l.bytes(b, l.sightings) / float64(sightings)
+			seen, _ := l.bytes(b, l.sightings)
+			l.perSighting = seen / float64(sightings)
 		}
 	}
 	full, theirs, bare := layouts[0], layouts[len(layouts)-2], layouts[len(layouts)-1]
@@ -274,6 +277,7 @@ func compare(b *testing.B, layouts []*layout, size int) {
 		report(micros(l.firstTook, size), "µs/new")
 		report(float64(bare.firstTook)/float64(l.firstTook), "×COPY")
 		report(l.perEvent, "B/event")
+		report(100*l.indexShare, "%-index")
 		if l.again == nil {
 			continue
 		}
@@ -297,7 +301,7 @@ func micros(d time.Duration, n int) float64 { return float64(d.Nanoseconds()) / 
 
 const (
 	sqlTableBytes = `
-		SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::float8 FROM pg_class c
+		SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::float8, coalesce(sum(pg_indexes_size(c.oid)), 0)::float8 FROM pg_class c
 		WHERE c.oid = $1::regclass OR c.oid IN (SELECT relid FROM pg_partition_tree($1::regclass))`
 	// What each index and the rest of a table take, its partitions together.
 	sqlParts = `
@@ -311,25 +315,26 @@ const (
 		) AS sums`
 )
 
-// bytes returns the size of tables with everything that belongs to them.
-func (l *layout) bytes(b *testing.B, tables []string) (total float64) {
+// bytes returns the size of tables with everything that belongs to them, and how
+// much of it is indexes.
+func (l *layout) bytes(b *testing.B, tables []string) (total, indexes float64) {
 	for _, table := range tables {
 		// The indexes take in what waits for them.
 		if _, err := l.pool.Exec(b.Context(), "VACUUM (ANALYZE) "+table, pgx.QueryExecModeSimpleProtocol); err != nil {
 			b.Fatal(err)
 		}
-		var n float64
-		if err := l.pool.QueryRow(b.Context(), sqlTableBytes, table).Scan(&n); err != nil {
+		var all, index float64
+		if err := l.pool.QueryRow(b.Context(), sqlTableBytes, table).Scan(&all, &index); err != nil {
 			b.Fatal(err)
 		}
-		total += n
+		total, indexes = total+all, indexes+index
 		var parts string
 		if err := l.pool.QueryRow(b.Context(), sqlParts, table).Scan(&parts); err != nil {
 			b.Fatal(err)
 		}
 		b.Logf("%s, bytes of %s: %s", l.name, table, parts)
 	}
-	return total
+	return total, indexes
 }
 
 // openBench opens a new database of a cluster with relays in it.
