@@ -31,9 +31,11 @@ type Candidate struct {
 // Verdict is what the validator found of a candidate.
 type Verdict struct {
 	URL     relay.URL
+	Owner   string // who leased the candidate; empty: nobody did
 	At      int64
 	Valid   bool       // promotes the candidate to a relay
 	Cause   dial.Cause // why not
+	Ours    bool       // Cause is a trouble of ours and is not held against the candidate
 	NextDue int64      // when to try again; ignored when Valid
 }
 
@@ -52,7 +54,10 @@ type Candidates interface {
 	// DueCandidates leases at most due.Limit candidates whose time has come,
 	// strongest class and most distinct authors first, then the longest due.
 	DueCandidates(ctx context.Context, due Due) ([]Candidate, error)
-	// SaveVerdicts promotes the valid ones, counts and reschedules the others,
-	// and frees their leases, in one transaction. Idempotent for valid ones.
+	// SaveVerdicts promotes the valid ones, whoever found it out. Of the others
+	// it counts, reschedules and frees those whose lease is still their Owner's,
+	// though its time may be over; a candidate that another has leased since, or
+	// that was freed, is left as it is. Of several verdicts of one URL that are
+	// not valid the last counts. One transaction. Idempotent under a lease.
 	SaveVerdicts(ctx context.Context, verdicts []Verdict) error
 }

@@ -27,8 +27,25 @@ type Work struct {
 type Next struct {
 	Relay    RelayID
 	Service  string
+	Owner    string // who leased the relay; empty: nobody did
 	DueAt    int64
 	Attempts int
+}
+
+// Last leaves out the items that a later one of the same key takes the place
+// of.
+func Last[T any, K comparable](items []T, key func(T) K) []T {
+	last := make(map[K]int, len(items))
+	for i, item := range items {
+		last[key(item)] = i
+	}
+	list := make([]T, 0, len(last))
+	for i, item := range items {
+		if last[key(item)] == i {
+			list = append(list, item)
+		}
+	}
+	return list
 }
 
 // Schedule says which relay is whose turn. A relay is due for every service
@@ -37,7 +54,10 @@ type Schedule interface {
 	// DueRelays leases due relays, the longest due first. Leased ones whose
 	// lease has not ended are left out.
 	DueRelays(ctx context.Context, due Due) ([]Work, error)
-	// SaveNext reschedules and frees the leases.
+	// SaveNext reschedules the relays whose lease is still their Owner's, though
+	// its time may be over, and frees those leases. A relay that another has
+	// leased since, or that was freed, is left as it is: whoever came after
+	// decides. Of several for one relay and service the last counts. Idempotent.
 	SaveNext(ctx context.Context, next []Next) error
 	// FreeLeases gives back all work leased by owner, candidates included.
 	FreeLeases(ctx context.Context, owner string) error

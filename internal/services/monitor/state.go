@@ -73,7 +73,7 @@ func selfDoubt(reports []Report) bool {
 func (s *Service) outcome(r Report, ours bool) store.Outcome {
 	o := store.Outcome{
 		Relay: r.Relay.ID, At: r.At, Checks: r.Checks, State: r.State, Cause: r.Cause,
-		LastUp: r.Relay.LastUp, Next: store.Next{Relay: r.Relay.ID, Service: Name},
+		LastUp: r.Relay.LastUp, Next: store.Next{Relay: r.Relay.ID, Service: Name, Owner: s.owner},
 	}
 	var wait time.Duration
 	switch opened := find(r.Checks, "open").OK; {

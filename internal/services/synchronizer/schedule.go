@@ -45,7 +45,7 @@ func (s *Service) after(steps []int, failures int) time.Duration {
 
 // next says when a relay is visited again.
 func (s *Service) next(work store.Work, v *visit, end error, now time.Time) store.Next {
-	next := store.Next{Relay: work.Relay.ID, Service: Name}
+	next := store.Next{Relay: work.Relay.ID, Service: Name, Owner: s.owner}
 	attempts := work.Attempts + 1
 	if v.progressed {
 		attempts = 1

@@ -151,7 +151,7 @@ func (s *Service) verdict(ctx context.Context, c store.Candidate) store.Verdict 
 	cause := s.try(trial, c.URL)
 	s.log.DebugContext(ctx, "candidate tried", "relay", c.URL.String(), "cause", string(cause))
 	now := time.Now()
-	v := store.Verdict{URL: c.URL, At: now.Unix(), Valid: cause == "", Cause: cause}
+	v := store.Verdict{URL: c.URL, Owner: s.owner, At: now.Unix(), Valid: cause == "", Cause: cause}
 	if !v.Valid {
 		failures := c.Attempts + 1
 		if slices.Contains(unlikely, cause) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 )
 
@@ -203,24 +204,30 @@ func (db *DB) DueCandidates(ctx context.Context, due store.Due) ([]store.Candida
 
 const sqlFailCandidates = `
 	WITH u AS MATERIALIZED (
-		SELECT u.url, count(*) AS n, (array_agg(u.next_due ORDER BY u.place DESC))[1] AS next_due,
-			(array_agg(u.cause ORDER BY u.place DESC))[1] AS cause
-		FROM unnest($1::text[], $2::bigint[], $3::text[]) WITH ORDINALITY AS u (url, next_due, cause, place) GROUP BY u.url
+		SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::boolean[], $5::text[]) AS u (url, next_due, cause, ours, owner)
 	), locked AS MATERIALIZED (
-		SELECT c.url FROM candidate c WHERE c.url = ANY($1) ORDER BY c.url FOR UPDATE
+		SELECT c.url, c.lease_owner FROM candidate c WHERE c.url = ANY($1) ORDER BY c.url FOR UPDATE
 	)
-	UPDATE candidate c SET attempts = c.attempts + u.n, next_due = u.next_due, last_cause = u.cause, lease_owner = '', lease_until = 0
-	FROM u JOIN locked ON locked.url = u.url WHERE c.url = u.url`
+	UPDATE candidate c SET next_due = u.next_due, lease_owner = '', lease_until = 0,
+		attempts = c.attempts + CASE WHEN u.ours THEN 0 ELSE 1 END,
+		last_cause = CASE WHEN u.ours THEN c.last_cause ELSE u.cause END
+	FROM u JOIN locked ON locked.url = u.url AND locked.lease_owner = u.owner WHERE c.url = u.url`
 
 // SaveVerdicts implements store.Candidates.
 func (db *DB) SaveVerdicts(ctx context.Context, verdicts []store.Verdict) error {
-	var valid, networks, failed, causes []string
+	type key struct {
+		url   relay.URL
+		valid bool
+	}
+	var valid, networks, failed, causes, owners []string
 	var ats, dues []int64
-	for _, v := range verdicts {
+	var ours []bool
+	for _, v := range store.Last(verdicts, func(v store.Verdict) key { return key{v.URL, v.Valid} }) {
 		if v.Valid {
 			valid, networks, ats = append(valid, v.URL.String()), append(networks, string(v.URL.Network())), append(ats, v.At)
 		} else {
 			failed, dues, causes = append(failed, v.URL.String()), append(dues, v.NextDue), append(causes, string(v.Cause))
+			ours, owners = append(ours, v.Ours), append(owners, v.Owner)
 		}
 	}
 	err := db.write(ctx, func(tx pgx.Tx) error {
@@ -230,7 +237,7 @@ func (db *DB) SaveVerdicts(ctx context.Context, verdicts []store.Verdict) error 
 		if len(failed) == 0 {
 			return nil
 		}
-		_, err := tx.Exec(ctx, sqlFailCandidates, failed, dues, causes)
+		_, err := tx.Exec(ctx, sqlFailCandidates, failed, dues, causes, ours, owners)
 		return err
 	})
 	if err != nil {

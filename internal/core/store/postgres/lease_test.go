@@ -157,7 +157,7 @@ func TestRelaysAreLeasedOnce(t *testing.T) {
 					var next []store.Next
 					for _, w := range work {
 						leased.add(w.Relay.URL.String(), owner)
-						next = append(next, store.Next{Relay: w.Relay.ID, Service: "monitor", DueAt: at + 100, Attempts: i})
+						next = append(next, store.Next{Relay: w.Relay.ID, Service: "monitor", Owner: owner, DueAt: at + 100, Attempts: i})
 					}
 					if i%2 == 0 {
 						slices.Reverse(next) // the order of results is nobody's
@@ -195,7 +195,7 @@ func TestCandidatesAreLeasedOnce(t *testing.T) {
 					for _, c := range due {
 						leased.add(c.URL.String(), owner)
 						verdicts = append(verdicts, store.Verdict{
-							URL: c.URL, At: at, Valid: round == rounds-1, Cause: dial.CauseTCPRefused, NextDue: at + 100,
+							URL: c.URL, Owner: owner, At: at, Valid: round == rounds-1, Cause: dial.CauseTCPRefused, NextDue: at + 100,
 						})
 					}
 					if i%2 == 0 {
@@ -273,6 +273,119 @@ func TestALostWorkersLeasesEnd(t *testing.T) {
 		}
 		if n := len(lease(s.handles[1], "third", now+61, 10*relays)); n != 2*relays {
 			t.Errorf("%d are free after all leases were given back, want %d", n, 2*relays)
+		}
+	})
+}
+
+// TestALostLease has a worker outlast its leases. Others take them over while
+// it saves what it did: every lease belongs to a successor or had not been
+// taken, and only of the latter the loser's word counts.
+func TestALostLease(t *testing.T) {
+	const things, until = 120, now + 60
+	ways(t, 3, func(t *testing.T, s *shared) {
+		ctx := t.Context()
+		urls := relayURLs(2 * things)
+		if _, err := s.handles[0].AddRelays(ctx, urls[:things], now); err != nil {
+			t.Fatal(err)
+		}
+		var mentions []store.Mention
+		for _, u := range urls[things:] {
+			mentions = append(mentions, store.Mention{URL: u, Class: hints.List, At: now})
+		}
+		if _, err := s.handles[0].AddMentions(ctx, mentions); err != nil {
+			t.Fatal(err)
+		}
+		lease := func(i int, owner string, at int64, limit int) (work []store.Work, candidates []store.Candidate, err error) {
+			due := store.Due{Service: "monitor", Now: at, Limit: limit, Owner: owner, Until: at + 60}
+			if work, err = s.handles[i].DueRelays(ctx, due); err == nil {
+				candidates, err = s.handles[i].DueCandidates(ctx, due)
+			}
+			return work, candidates, err
+		}
+		// save is how a worker ends its work, in steps so that others come between.
+		save := func(owner string, at int64, work []store.Work, candidates []store.Candidate) error {
+			db := s.handles[0]
+			for w := range slices.Chunk(work, shares) {
+				var next []store.Next
+				for _, one := range w {
+					next = append(next, store.Next{Relay: one.Relay.ID, Service: "monitor", Owner: owner, DueAt: at})
+				}
+				if err := db.SaveNext(ctx, next); err != nil {
+					return err
+				}
+			}
+			for c := range slices.Chunk(candidates, shares) {
+				var verdicts []store.Verdict
+				for _, one := range c {
+					verdicts = append(verdicts, store.Verdict{URL: one.URL, Owner: owner, At: now, Cause: dial.CauseTCPRefused, NextDue: at})
+				}
+				if err := db.SaveVerdicts(ctx, verdicts); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		work, candidates, err := lease(0, "loser", now, 2*things)
+		if err != nil || len(work) != things || len(candidates) != things {
+			t.Fatalf("the loser got %d relays and %d candidates, %v", len(work), len(candidates), err)
+		}
+		// Successors take leases over, the first before the loser saves anything.
+		var mu sync.Mutex
+		taken := map[string]int{} // by successor
+		take := func(i int) error {
+			w, c, err := lease(i, fmt.Sprint("successor ", i), until, shares)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, one := range w {
+				taken[one.Relay.URL.String()] = i
+			}
+			for _, one := range c {
+				taken[one.URL.String()] = i
+			}
+			return err
+		}
+		if err := take(1); err != nil || len(taken) != 2*shares {
+			t.Fatalf("%d were taken over, %v", len(taken), err)
+		}
+		atOnce(t, 3, func(i int) error {
+			if i == 0 {
+				return save("loser", now+1000, work, candidates)
+			}
+			for range 4 {
+				if err := take(i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		// Once more, when all of that is over.
+		if err := save("loser", now+1000, work, candidates); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := s.direct.Query(ctx, `
+			SELECT r.url, w.lease_owner, w.lease_until, w.due_at FROM work w JOIN relay r ON r.id = w.relay_id
+			UNION ALL SELECT url, lease_owner, lease_until, next_due FROM candidate`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := 0
+		var url, owner string
+		var end, due int64
+		if _, err := pgx.ForEachRow(rows, []any{&url, &owner, &end, &due}, func() error {
+			seen++
+			wantOwner, wantEnd, wantDue := "", int64(0), now+1000
+			if i, ok := taken[url]; ok {
+				wantOwner, wantEnd, wantDue = fmt.Sprint("successor ", i), until+60, now
+			}
+			if owner != wantOwner || end != wantEnd || due != wantDue {
+				t.Errorf("%s is leased by %q until %d and due at %d, want %q, %d and %d", url, owner, end, due, wantOwner, wantEnd, wantDue)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if seen != 2*things {
+			t.Errorf("%d rows, want %d", seen, 2*things)
 		}
 	})
 }

@@ -3,8 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -72,40 +70,33 @@ func networkList(networks []relay.Network) []string {
 	return list
 }
 
+// Who never leased may make a row. Who did finds one, and writes it when it is
+// locked and the lease is still theirs.
 const sqlSaveNext = `
-	INSERT INTO work (service, relay_id, due_at, attempts)
-	SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::integer[])
-	ON CONFLICT (service, relay_id) DO UPDATE SET due_at = excluded.due_at, attempts = excluded.attempts, lease_owner = '', lease_until = 0`
+	INSERT INTO work AS w (service, relay_id, due_at, attempts, lease_owner)
+	SELECT u.service, u.relay_id, u.due_at, u.attempts, u.owner
+	FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::integer[], $5::text[]) AS u (service, relay_id, due_at, attempts, owner)
+	WHERE u.owner = '' OR EXISTS (
+		SELECT 1 FROM work l WHERE l.service = u.service AND l.relay_id = u.relay_id AND l.lease_owner = u.owner)
+	ORDER BY u.service, u.relay_id
+	ON CONFLICT (service, relay_id) DO UPDATE
+	SET due_at = excluded.due_at, attempts = excluded.attempts, lease_owner = '', lease_until = 0
+	WHERE w.lease_owner = excluded.lease_owner`
 
-// queueNext queues what SaveNext writes; of several for one relay and service
-// the last counts.
+// queueNext queues what SaveNext writes.
 func queueNext(b *pgx.Batch, next []store.Next) {
 	type key struct {
 		service string
 		relay   store.RelayID
 	}
-	last := make(map[key]store.Next, len(next))
-	for _, n := range next {
-		last[key{n.Service, n.Relay}] = n
-	}
-	keys := make([]key, 0, len(last))
-	for k := range last {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(a, b key) int {
-		if c := strings.Compare(a.service, b.service); c != 0 {
-			return c
-		}
-		return int(a.relay) - int(b.relay)
-	})
-	var services []string
+	var services, owners []string
 	var relays, attempts []int32
 	var dues []int64
-	for _, k := range keys {
-		services, relays = append(services, k.service), append(relays, int32(k.relay))
-		dues, attempts = append(dues, last[k].DueAt), append(attempts, int32(last[k].Attempts))
+	for _, n := range store.Last(next, func(n store.Next) key { return key{n.Service, n.Relay} }) {
+		services, relays, owners = append(services, n.Service), append(relays, int32(n.Relay)), append(owners, n.Owner)
+		dues, attempts = append(dues, n.DueAt), append(attempts, int32(n.Attempts))
 	}
-	b.Queue(sqlSaveNext, services, relays, dues, attempts)
+	b.Queue(sqlSaveNext, services, relays, dues, attempts, owners)
 }
 
 // SaveNext implements store.Schedule.

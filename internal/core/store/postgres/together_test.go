@@ -78,7 +78,7 @@ func TestMentionsAddedAtOnce(t *testing.T) {
 					}
 					var verdicts []store.Verdict
 					for _, c := range due {
-						verdicts = append(verdicts, store.Verdict{URL: c.URL, At: now, NextDue: now})
+						verdicts = append(verdicts, store.Verdict{URL: c.URL, Owner: "validator", At: now, NextDue: now})
 					}
 					slices.Reverse(verdicts)
 					if err := db.SaveVerdicts(t.Context(), verdicts); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 )
 
@@ -170,19 +171,32 @@ func (db *DB) DueCandidates(ctx context.Context, due store.Due) ([]store.Candida
 	return candidates, nil
 }
 
-const sqlFailCandidate = `UPDATE candidate SET attempts = attempts + 1, next_due = ?, last_cause = ?, lease_owner = '', lease_until = 0 WHERE url = ?`
+const (
+	sqlFailCandidate = `
+		UPDATE candidate SET attempts = attempts + 1, next_due = ?, last_cause = ?, lease_owner = '', lease_until = 0
+		WHERE url = ? AND lease_owner = ?`
+	sqlDeferCandidate = `UPDATE candidate SET next_due = ?, lease_owner = '', lease_until = 0 WHERE url = ? AND lease_owner = ?`
+)
 
 // SaveVerdicts implements store.Candidates.
 func (db *DB) SaveVerdicts(ctx context.Context, verdicts []store.Verdict) error {
+	type key struct {
+		url   relay.URL
+		valid bool
+	}
+	verdicts = store.Last(verdicts, func(v store.Verdict) key { return key{v.URL, v.Valid} })
 	err := db.write(ctx, func(w *writer) error {
 		for _, v := range verdicts {
-			if v.Valid {
-				if err := w.promote(v.URL, v.At); err != nil {
-					return err
-				}
-				continue
+			var err error
+			switch {
+			case v.Valid:
+				err = w.promote(v.URL, v.At)
+			case v.Ours:
+				_, err = w.c.exec(sqlDeferCandidate, v.NextDue, v.URL.String(), v.Owner)
+			default:
+				_, err = w.c.exec(sqlFailCandidate, v.NextDue, string(v.Cause), v.URL.String(), v.Owner)
 			}
-			if _, err := w.c.exec(sqlFailCandidate, v.NextDue, string(v.Cause), v.URL.String()); err != nil {
+			if err != nil {
 				return err
 			}
 		}

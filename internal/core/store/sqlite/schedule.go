@@ -71,19 +71,24 @@ func networkList(networks []relay.Network) string {
 }
 
 const sqlSaveNext = `
-	INSERT INTO work (service, relay_id, due_at, attempts) VALUES (?, ?, ?, ?)
-	ON CONFLICT DO UPDATE SET due_at = excluded.due_at, attempts = excluded.attempts, lease_owner = '', lease_until = 0`
+	UPDATE work SET due_at = ?, attempts = ?, lease_owner = '', lease_until = 0
+	WHERE service = ? AND relay_id = ? AND lease_owner = ?`
 
 func (w *writer) saveNext(n store.Next) error {
 	if _, err := w.c.exec(sqlEnsureWork, n.Service); err != nil {
 		return err
 	}
-	_, err := w.c.exec(sqlSaveNext, n.Service, int64(n.Relay), n.DueAt, int64(n.Attempts))
+	_, err := w.c.exec(sqlSaveNext, n.DueAt, int64(n.Attempts), n.Service, int64(n.Relay), n.Owner)
 	return err
 }
 
 // SaveNext implements store.Schedule.
 func (db *DB) SaveNext(ctx context.Context, next []store.Next) error {
+	type key struct {
+		service string
+		relay   store.RelayID
+	}
+	next = store.Last(next, func(n store.Next) key { return key{n.Service, n.Relay} })
 	err := db.write(ctx, func(w *writer) error {
 		for _, n := range next {
 			if err := w.saveNext(n); err != nil {

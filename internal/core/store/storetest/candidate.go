@@ -182,7 +182,7 @@ func testCandidates(t *testing.T, open opener) {
 				if len(got) != 1 || got[0].Attempts != i-1 {
 					t.Fatalf("try %d: %+v", i, got)
 				}
-				f.must(f.SaveVerdicts(f.ctx, []store.Verdict{{URL: url(1), At: now, Cause: dial.CauseTCPRefused, NextDue: now + 100}}))
+				f.must(f.SaveVerdicts(f.ctx, []store.Verdict{{URL: url(1), Owner: "v", At: now, Cause: dial.CauseTCPRefused, NextDue: now + 100}}))
 				f.equal("not yet due", 0, len(f.dueCandidates(now+99)))
 				f.equal("due again", []store.Candidate{{
 					URL: url(1), FirstSeen: base, Attempts: i, NextDue: now + 100, LastCause: dial.CauseTCPRefused, Class: hints.List, DistinctAuthors: 1,
@@ -192,6 +192,60 @@ func testCandidates(t *testing.T, open opener) {
 				t.Errorf("a failed candidate is new again")
 			}
 			f.equal("a mention does not bring it forward", 0, len(f.dueCandidates(base+399)))
+		},
+		"a trouble of ours is not counted": func(t *testing.T, f *fixture) {
+			f.mention(by(url(1), hints.List, 1)...)
+			due := func(now int64) []store.Candidate {
+				t.Helper()
+				list, err := f.DueCandidates(f.ctx, store.Due{Now: now, Limit: 9, Owner: "v", Until: now + 1000})
+				f.must(err)
+				return list
+			}
+			due(base)
+			f.must(f.SaveVerdicts(f.ctx, []store.Verdict{{URL: url(1), Owner: "v", At: base, Cause: dial.CauseNXDomain, NextDue: base + 10}}))
+			f.equal("not leased yet", 1, len(due(base+10)))
+			f.must(f.SaveVerdicts(f.ctx, []store.Verdict{{URL: url(1), Owner: "v", At: base + 10, Cause: dial.CauseBusy, Ours: true, NextDue: base + 20}}))
+			f.equal("too early", 0, len(due(base+19)))
+			f.equal("due again", []store.Candidate{{
+				URL: url(1), FirstSeen: base, Attempts: 1, NextDue: base + 20, LastCause: dial.CauseNXDomain, Class: hints.List, DistinctAuthors: 1,
+			}}, due(base+20))
+		},
+		"a lost lease": func(t *testing.T, f *fixture) {
+			for i, class := range []hints.Class{hints.Seed, hints.List, hints.Hint, hints.Content} {
+				f.mention(by(url(i+1), class, 1)...)
+			}
+			due := func(owner string, now int64, limit int) []store.Candidate {
+				t.Helper()
+				list, err := f.DueCandidates(f.ctx, store.Due{Now: now, Limit: limit, Owner: owner, Until: now + 50})
+				f.must(err)
+				return list
+			}
+			failed := func(i int, owner string, at int64) store.Verdict {
+				return store.Verdict{URL: url(i), Owner: owner, At: base, Cause: dial.CauseTCPRefused, NextDue: at}
+			}
+			f.equal("of a", 4, len(due("a", base, 9)))
+			f.equal("of b, when the leases of a have ended", texts(url(1), url(2)), candidateURLs(due("b", base+50, 2)))
+			ours := failed(2, "a", base+51)
+			ours.Ours = true
+			f.must(f.SaveVerdicts(f.ctx, []store.Verdict{failed(1, "a", base+51), ours, failed(3, "a", base+500), failed(1, "", base+51)}))
+			f.equal("free: what nobody took, and a did not save", texts(url(4)), candidateURLs(due("c", base+60, 9)))
+			f.must(f.SaveVerdicts(f.ctx, []store.Verdict{failed(1, "b", base+70), failed(1, "b", base+200)})) // counted once, as the last says
+			f.must(f.SaveVerdicts(f.ctx, []store.Verdict{failed(1, "a", base+300), failed(1, "b", base+300)}))
+			// What is found valid is so, whoever found it.
+			f.must(f.SaveVerdicts(f.ctx, []store.Verdict{{URL: url(4), Owner: "a", At: base + 60, Valid: true}}))
+			got := due("d", base+1000, 9)
+			f.equal("in the end", texts(url(1), url(2), url(3)), candidateURLs(got))
+			for i, want := range []struct {
+				attempts int
+				due      int64
+			}{{1, base + 200}, {0, base}, {1, base + 500}} {
+				if c := got[i]; c.Attempts != want.attempts || c.NextDue != want.due {
+					t.Errorf("%s: %d attempts, due at %d, want %d and %d", c.URL, c.Attempts, c.NextDue, want.attempts, want.due)
+				}
+			}
+			if _, err := f.Relay(f.ctx, url(4)); err != nil {
+				t.Errorf("the valid one: %v", err)
+			}
 		},
 		"a valid one becomes a relay": func(t *testing.T, f *fixture) {
 			f.mention(append(by(url(1), hints.List, 1), by(url(2), hints.List, 1)...)...)

@@ -125,7 +125,9 @@ func testChecks(t *testing.T, open opener) {
 				return f.due(store.Due{Service: "monitor", Now: now, Limit: 9, Owner: "a", Until: base + 9999})
 			}
 			f.equal("at first", []store.RelayID{r.ID}, lease(base))
-			f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(r.ID, base, store.StateUp, "")}))
+			o := outcome(r.ID, base, store.StateUp, "")
+			o.Next.Owner = "a"
+			f.must(f.SaveOutcomes(f.ctx, []store.Outcome{o}))
 			f.equal("too early", 0, len(lease(base+59)))
 			f.equal("in time", []store.RelayID{r.ID}, lease(base+60))
 			f.equal("another service", []store.RelayID{r.ID}, f.due(store.Due{Service: "synchronizer", Now: base, Limit: 9, Owner: "a", Until: base + 9}))

@@ -70,7 +70,10 @@ func testSchedule(t *testing.T, open opener) {
 			r := f.relays(1)[0]
 			f.due(store.Due{Service: "monitor", Now: base, Limit: 9, Owner: "a", Until: base + 1000})
 			f.due(store.Due{Service: "synchronizer", Now: base, Limit: 9, Owner: "a", Until: base + 1000})
-			next := []store.Next{{Relay: r.ID, Service: "monitor", DueAt: base + 60, Attempts: 4}}
+			next := []store.Next{
+				{Relay: r.ID, Service: "monitor", Owner: "a", DueAt: base + 9, Attempts: 3},
+				{Relay: r.ID, Service: "monitor", Owner: "a", DueAt: base + 60, Attempts: 4}, // the last counts
+			}
 			f.must(f.SaveNext(f.ctx, next))
 			f.must(f.SaveNext(f.ctx, next))
 			f.equal("too early", 0, len(f.due(store.Due{Service: "monitor", Now: base + 59, Limit: 9, Owner: "b", Until: base + 99})))
@@ -78,6 +81,40 @@ func testSchedule(t *testing.T, open opener) {
 			work, err := f.DueRelays(f.ctx, store.Due{Service: "monitor", Now: base + 60, Limit: 9, Owner: "b", Until: base + 99})
 			f.must(err)
 			f.equal("again", []store.Work{{Relay: r, DueAt: base + 60, Attempts: 4}}, work)
+		},
+		"a lost lease": func(t *testing.T, f *fixture) {
+			r := f.relays(4)
+			due := func(owner string, now int64, limit int) []store.Work {
+				t.Helper()
+				work, err := f.DueRelays(f.ctx, store.Due{Service: "monitor", Now: now, Limit: limit, Owner: owner, Until: now + 50})
+				f.must(err)
+				return work
+			}
+			next := func(i int, owner string, at int64, attempts int) store.Next {
+				return store.Next{Relay: r[i].ID, Service: "monitor", Owner: owner, DueAt: at, Attempts: attempts}
+			}
+			f.equal("of a", 4, len(due("a", base, 9)))
+			f.equal("of b, when the leases of a have ended", []store.Work{{Relay: r[0], DueAt: base}, {Relay: r[1], DueAt: base}}, due("b", base+50, 2))
+			f.must(f.SaveNext(f.ctx, []store.Next{next(0, "a", base+51, 7), next(2, "a", base+500, 2)}))
+			f.must(f.SaveOutcomes(f.ctx, []store.Outcome{
+				{Relay: r[1].ID, At: base + 51, State: store.StateNew, Next: next(1, "a", base+51, 7)},
+			}))
+			f.must(f.SaveNext(f.ctx, []store.Next{next(1, "", base+51, 7), next(3, "b", base+51, 7)}))
+			f.equal("free: what nobody took, and a did not save", []store.Work{{Relay: r[3], DueAt: base}}, due("c", base+60, 9))
+			f.must(f.SaveNext(f.ctx, []store.Next{next(0, "b", base+200, 1)}))
+			f.must(f.SaveNext(f.ctx, []store.Next{next(0, "a", base+300, 7), next(0, "b", base+300, 7)}))
+			f.must(f.FreeLeases(f.ctx, "b"))
+			f.must(f.SaveNext(f.ctx, []store.Next{next(1, "b", base+400, 7)}))
+			f.equal("in the end", []store.Work{
+				{Relay: r[1], DueAt: base}, {Relay: r[3], DueAt: base}, {Relay: r[0], DueAt: base + 200, Attempts: 1}, {Relay: r[2], DueAt: base + 500, Attempts: 2},
+			}, due("d", base+1000, 9))
+		},
+		"a lease that was never taken": func(t *testing.T, f *fixture) {
+			r := f.relays(1)[0]
+			f.must(f.SaveNext(f.ctx, []store.Next{{Relay: r.ID, Service: "monitor", Owner: "a", DueAt: base + 60, Attempts: 7}}))
+			work, err := f.DueRelays(f.ctx, store.Due{Service: "monitor", Now: base + 99, Limit: 9, Owner: "b", Until: base + 100})
+			f.must(err)
+			f.equal("due", []store.Work{{Relay: r, DueAt: base}}, work)
 		},
 		"rescheduled before the service ever asked": func(t *testing.T, f *fixture) {
 			r := f.relays(3)
