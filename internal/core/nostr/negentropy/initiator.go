@@ -59,6 +59,7 @@ const (
 type ask struct {
 	lo, hi Bound
 	mode   askMode
+	parts  int // of askDivide
 }
 
 var errPlan = errors.New("the ranges to ask for are empty or not in order")
@@ -74,7 +75,15 @@ func Open(ctx context.Context, items Items, plan []Ask, limits Limits) (*Initiat
 	}
 	in := &Initiator{items: items, limits: limits}
 	if len(plan) == 0 {
-		in.pending = []ask{{hi: Infinity, mode: askDivide}}
+		all, err := items.Sum(ctx, Bound{}, Infinity)
+		if err != nil {
+			return nil, nil, err
+		}
+		whole := ask{hi: Infinity, mode: askList}
+		if all.Count >= listBelow {
+			whole.mode, whole.parts = askDivide, fanout
+		}
+		in.pending = []ask{whole}
 	}
 	for i, a := range slices.Backward(plan) {
 		if a.Lo.Compare(a.Hi) >= 0 || i > 0 && plan[i-1].Hi.Compare(a.Lo) > 0 {
@@ -84,7 +93,7 @@ func Open(ctx context.Context, items Items, plan []Ask, limits Limits) (*Initiat
 		if a.List {
 			mode = askList
 		}
-		in.pending = append(in.pending, ask{a.Lo, a.Hi, mode})
+		in.pending = append(in.pending, ask{a.Lo, a.Hi, mode, 0})
 	}
 	msg, err := in.message(ctx)
 	if err != nil {
@@ -100,42 +109,46 @@ func (in *Initiator) message(ctx context.Context) ([]byte, error) {
 	for len(in.pending) > 0 && len(e.buf)+maxSkip+maxFingerprint <= in.limits.Frame {
 		a := in.pending[len(in.pending)-1]
 		in.pending = in.pending[:len(in.pending)-1]
-		var f Fingerprint
-		if a.mode != askList {
+		switch a.mode {
+		case askDivide:
+			cuts, err := in.items.Cut(ctx, a.lo, a.hi, a.parts)
+			if err != nil {
+				return nil, err
+			}
+			if len(cuts) > 0 {
+				in.pendParts(a, cuts)
+				continue
+			}
+			a.mode = askList
+		case askCompare:
 			sum, err := in.items.Sum(ctx, a.lo, a.hi)
 			if err != nil {
 				return nil, err
 			}
-			if a.mode == askDivide && sum.Count >= listBelow {
-				cuts, err := in.items.Cut(ctx, a.lo, a.hi, fanout)
-				if err != nil {
-					return nil, err
-				}
-				if len(cuts) > 0 {
-					hi := a.hi
-					for _, lo := range slices.Backward(cuts) {
-						in.pending = append(in.pending, ask{lo, hi, askCompare})
-						hi = lo
-					}
-					in.pending = append(in.pending, ask{a.lo, hi, askCompare})
-					continue
-				}
-			}
 			// The fingerprint of nothing would be a trap: a peer whose frame is
 			// full may give that of less than the range it writes it for.
-			if a.mode == askDivide || sum.Count == 0 {
-				a.mode = askList
+			if sum.Count > 0 {
+				e.fingerprint(a.lo, a.hi, sum.Fingerprint())
+				break
 			}
-			f = sum.Fingerprint()
+			a.mode = askList
 		}
 		if a.mode == askList {
 			e.list(a.lo, a.hi, nil)
-		} else {
-			e.fingerprint(a.lo, a.hi, f)
 		}
 		in.sent = append(in.sent, a)
 	}
 	return e.buf, nil
+}
+
+// pendParts puts the parts of an ask in its place.
+func (in *Initiator) pendParts(a ask, cuts []Bound) {
+	hi := a.hi
+	for _, lo := range slices.Backward(cuts) {
+		in.pending = append(in.pending, ask{lo, hi, askCompare, 0})
+		hi = lo
+	}
+	in.pending = append(in.pending, ask{a.lo, hi, askCompare, 0})
 }
 
 // Answer reads the peer's answer to the last message. It returns what that
@@ -261,43 +274,61 @@ func (r *reading) divide() {
 	if len(r.parts) == 0 {
 		return
 	}
-	var differing int
-	var count int64
+	differing := 0
 	for _, p := range r.parts {
-		count += p.count
 		if !p.equal {
 			differing++
 		}
 	}
-	dense := listingPays(len(r.parts), differing, count)
+	each := expected(len(r.parts), differing)
 	for i, p := range r.parts {
-		switch {
-		case p.equal:
-		case !dense && p.count >= listBelow:
-			r.next = append(r.next, ask{p.lo, p.hi, askDivide})
-		case i > 0 && len(r.next) > 0 && r.next[len(r.next)-1].mode == askList && r.next[len(r.next)-1].hi == p.lo:
-			r.next[len(r.next)-1].hi = p.hi // one list for neighbours
-		default:
-			r.next = append(r.next, ask{p.lo, p.hi, askList})
+		if p.equal {
+			continue
 		}
+		if parts := partsOf(p.count, each); parts > 1 {
+			r.next = append(r.next, ask{p.lo, p.hi, askDivide, parts})
+			continue
+		}
+		if n := len(r.next); i > 0 && n > 0 && r.next[n-1].mode == askList && r.next[n-1].hi == p.lo {
+			r.next[n-1].hi = p.hi // one list for neighbours
+			continue
+		}
+		r.next = append(r.next, ask{p.lo, p.hi, askList, 0})
 	}
 	r.parts = r.parts[:0]
 }
 
-// listingPays tells whether so many of the parts of a range of count items
-// differ that listing them costs less than to look for the differences.
-// Differences that are spread cost about 900 bytes each to find and an id 32, so
-// that is where about one item in 28 differs.
-func listingPays(parts, differing int, count int64) bool {
-	const one = 28
-	if parts < fanout/2 {
-		return false
+// expected estimates how many differences there are in each part that differs:
+// of throws that hit so many parts of all, how many hit the same. When every part
+// is hit, that can be any number above the one for half a part missed.
+func expected(parts, differing int) float64 {
+	n, hit := float64(parts), float64(differing)
+	return max(1, n*math.Log(n/max(n-hit, 0.5))/hit)
+}
+
+// partsOf returns into how many parts to divide a range of count items with so
+// many differences, or 0 where it costs less to have the peer list its ids.
+//
+// A peer lists parts that differ and are small right in its next answer. Of p
+// such parts the fingerprints cost about 21 bytes each and the lists 32 for each
+// item of those that differ, which is least for the p below. In a large range
+// with few differences a step in between costs a round trip and fewer bytes.
+func partsOf(count int64, differences float64) int {
+	const (
+		perPart = 21
+		perItem = 32
+		large   = 900 // with one difference, about twenty parts too many
+		few     = 1. / 128
+	)
+	n := float64(count)
+	if n > large && differences < few*n {
+		return fanout
 	}
-	// So many throws hit so many of the parts. When all are hit, it takes half a
-	// part that is not to be seen as a number.
-	n := float64(parts)
-	missed := max(n-float64(differing), 0.5)
-	return n*math.Log(n/missed)*one >= float64(count)
+	p := math.Ceil(math.Sqrt(n * differences * perItem / perPart))
+	if p > n/2 {
+		return 0
+	}
+	return int(p)
 }
 
 // list compares the ids that the peer names with ours.

@@ -88,7 +88,7 @@ func daysOf(t *rapid.T, items []nostr.Ref) *Days {
 
 func drawBound(t *rapid.T, items []nostr.Ref, label string) Bound {
 	b := Infinity
-	if len(items) > 0 && rapid.IntRange(0, 9).Draw(t, label+" finite") > 0 {
+	if rapid.IntRange(0, 9).Draw(t, label+" finite") > 0 && len(items) > 0 {
 		b = before(items[rapid.IntRange(0, len(items)-1).Draw(t, label)])
 		for i := rapid.IntRange(0, 32).Draw(t, label+" prefix"); i < 32; i++ {
 			b.ID[i] = 0

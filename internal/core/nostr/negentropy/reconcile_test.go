@@ -129,7 +129,7 @@ func TestCost(t *testing.T) {
 		differ   int
 	}{
 		{name: "unchanged", ours: all, rounds: 1, up: 101 * 22, down: 1},
-		{name: "one day", ours: oneDay, rounds: 3, up: 101*22 + 400, down: 32*1000 + 400, loads: 1, differ: 100},
+		{name: "one day", ours: oneDay, rounds: 2, up: 101*22 + 6000, down: 14_000, loads: 1, differ: 100},
 		{name: "listed", ours: nil, listed: true, rounds: 55, up: 55 * 40, down: 32*100_000 + 55*70, differ: 100_000},
 	} {
 		loads := 0
