@@ -406,3 +406,41 @@ func TestLargeEvents(t *testing.T) {
 		t.Errorf("%d events are read, and not those that were saved", len(read))
 	}
 }
+
+// TestIDsThatBeginAlike: the key of the time index holds the beginning of an id
+// only. Of two events of one second that share it the second is kept out with a
+// reason, its neighbours are not, and neither is taken for the other.
+func TestIDsThatBeginAlike(t *testing.T) {
+	db := openNew(t, Options{})
+	relay := addRelays(t, db, 1)[0]
+	first := by(nostr.PubKey{1}, 1, 1_700_000_000, "first")
+	second := by(nostr.PubKey{1}, 1, 1_700_000_000, "second")
+	second.ID = first.ID
+	second.ID[len(second.ID)-1]++
+	later := second // the same id in another second is another key
+	later.CreatedAt++
+	other := by(nostr.PubKey{2}, 1, 1_700_000_000, "other")
+	if _, err := db.SaveBatch(t.Context(), store.Batch{Relay: relay, SeenAt: 1, Events: []nostr.Event{first}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // whether the others are new or not
+		if _, err := db.SaveBatch(t.Context(), store.Batch{Relay: relay, SeenAt: 1, Events: []nostr.Event{first, second, later, other}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seqs, err := db.Known(t.Context(), []nostr.Ref{
+		{ID: first.ID, CreatedAt: first.CreatedAt},
+		{ID: second.ID, CreatedAt: second.CreatedAt},
+		{ID: later.ID, CreatedAt: later.CreatedAt},
+		{ID: other.ID, CreatedAt: other.CreatedAt},
+	})
+	if err != nil || seqs[0] == 0 || seqs[1] != 0 || seqs[2] == 0 || seqs[3] == 0 {
+		t.Errorf("known %v, %v; want all but the second", seqs, err)
+	}
+	if n := count(t, db, "SELECT count(*) FROM sighting"); n != 3 {
+		t.Errorf("%d sightings, want 3", n)
+	}
+	if n := count(t, db, "SELECT count(*) FROM quarantine WHERE reason = 'unstorable' AND relay_id = $1", int32(relay)); n != 1 {
+		t.Errorf("%d rows in quarantine, want the second event once", n)
+	}
+}

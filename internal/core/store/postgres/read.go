@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -158,9 +159,11 @@ func (s *search) choose() {
 	switch {
 	case len(f.IDs) > 0:
 		ids := make([][]byte, len(f.IDs))
-		for i, id := range f.IDs {
-			ids[i] = id[:]
+		for i := range f.IDs {
+			ids[i] = f.IDs[i][:]
 		}
+		slices.SortFunc(ids, bytes.Compare)
+		ids = slices.CompactFunc(ids, bytes.Equal)
 		s.method, s.args = method{sql: sqlByID, wide: true}, []any{ids}
 	case len(tags) == 0 && streams == 1 && len(authors)+len(kinds) == 0:
 		s.method, s.args = method{sql: sqlByTime, ordered: true}, []any{hidden, now}
@@ -197,8 +200,13 @@ func distinct[T any](list []T, number func(T) int64) []int64 {
 // those of the second "to" must exceed, how many. Where a time is given last but
 // tags, only what does not expire before it counts.
 const (
-	sqlByID = `SELECT ` + eventColumns + ` FROM event e
-		WHERE e.id = ANY ($5::bytea[]) AND e.created_at >= $1 AND e.created_at <= $2 AND (e.created_at < $2 OR e.id > $3)
+	// OFFSET 0 here, and in the last one, keeps the planner from walking through the
+	// whole stretch by time in the hope that the first few events are soon found.
+	sqlByID = `SELECT ` + eventColumns + ` FROM unnest($5::bytea[]) AS w (id), LATERAL (
+			SELECT * FROM event
+			WHERE id = w.id AND created_at >= $1 AND created_at <= $2 AND (created_at < $2 OR id > $3)
+			OFFSET 0
+		) e
 		ORDER BY e.created_at DESC, e.id LIMIT $4`
 	sqlByTime = `SELECT ` + eventColumns + ` FROM event e
 		WHERE e.created_at >= $1 AND e.created_at <= $2 AND (e.created_at < $2 OR e.id > $3)
@@ -225,8 +233,6 @@ const (
 			ORDER BY created_at DESC, id LIMIT $4
 		) e
 		ORDER BY e.created_at DESC, e.id LIMIT $4`
-	// OFFSET 0 keeps the planner from walking through the whole stretch by time
-	// in the hope that the first few events are soon found.
 	sqlByAny = `SELECT ` + eventColumns + ` FROM (
 			SELECT * FROM event
 			WHERE created_at >= $1 AND created_at <= $2 AND (created_at < $2 OR id > $3)

@@ -138,7 +138,7 @@ func (s *synthetic) questions() []question {
 			}
 			return f
 		}},
-		{"time", "_created_at_id_idx", func() nostr.Filter {
+		{"time", "_created_at_substring_idx", func() nostr.Filter {
 			until := s.from + s.r.Int64N(s.to-s.from)
 			return nostr.Filter{Until: &until}
 		}},
