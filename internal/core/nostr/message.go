@@ -48,6 +48,9 @@ const (
 func ParseMessage(b []byte) (Message, error) {
 	var m Message
 	label, i, r := scanLabel(b)
+	if label == "NEG-ERROR" {
+		label = LabelNegErr // as khatru writes it, and all that is built on go-nostr
+	}
 	m.Label = label
 	if r == "" {
 		i, r = m.scan(b, i)

@@ -41,6 +41,7 @@ func TestParseMessage(t *testing.T) {
 		{`["NEG-MSG","s","61aB"]`, Message{Label: "NEG-MSG", Sub: "s", Payload: []byte{0x61, 0xab}}},
 		{`["NEG-MSG","s",""]`, Message{Label: "NEG-MSG", Sub: "s", Payload: []byte{}}},
 		{`["NEG-ERR","s","closed: later"]`, Message{Label: "NEG-ERR", Sub: "s", Text: "closed: later"}},
+		{`["NEG-ERROR","s","CLOSED"]`, Message{Label: "NEG-ERR", Sub: "s", Text: "CLOSED"}},
 		{`["NEG-ERR","s","blocked: too big",500]`, Message{Label: "NEG-ERR", Sub: "s", Text: "blocked: too big", Limit: 500}},
 		{`["NEW",1,{"a":"b"}]`, Message{Label: "NEW"}},
 		{`["event","s",{}]`, Message{Label: "event"}},
