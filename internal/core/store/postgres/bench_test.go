@@ -284,15 +284,16 @@ func compare(b *testing.B, layouts []*layout, size int) {
 		report(micros(l.againTook, sightings-size), "µs/known")
 		report(micros(l.firstTook, size)/micros(l.againTook, sightings-size), "known-per-new")
 		report(l.perSighting, "B/sighting")
+		if l == theirs {
+			continue
+		}
 		if l != full {
 			report(100*l.perEvent/full.perEvent, "%-of-full")
 		}
-		if l != theirs {
-			report(float64(theirs.firstTook)/float64(l.firstTook), "×original-new")
-			report(float64(theirs.againTook)/float64(l.againTook), "×original-known")
-			report(100*l.perEvent/theirs.perEvent, "%-of-original-event")
-			report(100*l.perSighting/theirs.perSighting, "%-of-original-sighting")
-		}
+		report(float64(theirs.firstTook)/float64(l.firstTook), "×original-new")
+		report(float64(theirs.againTook)/float64(l.againTook), "×original-known")
+		report(100*l.perEvent/theirs.perEvent, "%-of-original-event")
+		report(100*l.perSighting/theirs.perSighting, "%-of-original-sighting")
 	}
 	b.StartTimer()
 }
