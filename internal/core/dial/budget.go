@@ -8,13 +8,24 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// budget is the politeness of one process: how many connections one host
-// carries at once, and how many are opened in a minute over all hosts. A host
-// is an IPv4 address, an IPv6 /64 (the smallest network a customer gets), or
-// an overlay name.
+// Slots are the connections at work that several processes have between them.
+type Slots interface {
+	// Take waits until fewer than limit connections at work to host are open in
+	// all processes and, unless perMinute is 0, until one more may be opened by
+	// any of them in this minute. Whoever came first is served first. The slot is
+	// kept until free is called, which does not wait.
+	Take(ctx context.Context, host string, limit, perMinute int) (free func(), err error)
+}
+
+// budget is our politeness: how many connections one host carries at once, and
+// how many are opened in a minute over all hosts. A host is an IPv4 address, an
+// IPv6 /64 (the smallest network a customer gets), or an overlay name. What this
+// process may do is decided here; with slots, it also asks the others.
 type budget struct {
 	active, idle int
+	perMinute    int
 	opens        *rate.Limiter
+	slots        Slots // nil: there is one process only
 
 	mu    sync.Mutex
 	hosts map[string]*host
@@ -26,15 +37,17 @@ type host struct {
 	waiting      []chan struct{} // a closed channel means: the slot is yours
 }
 
-func newBudget(cfg Config) *budget {
+func newBudget(cfg Config, slots Slots) *budget {
 	perSecond := rate.Limit(float64(cfg.PerMinute) / 60)
 	// A burst of a second keeps the minute's limit honest and lets a single
 	// command start without a wait.
 	return &budget{
-		active: cfg.PerAddress,
-		idle:   cfg.IdlePerAddress,
-		opens:  rate.NewLimiter(perSecond, max(1, cfg.PerMinute/60)),
-		hosts:  map[string]*host{},
+		active:    cfg.PerAddress,
+		idle:      cfg.IdlePerAddress,
+		perMinute: cfg.PerMinute,
+		opens:     rate.NewLimiter(perSecond, max(1, cfg.PerMinute/60)),
+		slots:     slots,
+		hosts:     map[string]*host{},
 	}
 }
 
@@ -47,7 +60,8 @@ func hostKey(addr netip.Addr) string {
 }
 
 // acquire waits for an active slot of key and for the right to open a
-// connection. It fails only with the context.
+// connection. It fails with the context, or when the other processes cannot be
+// asked.
 func (b *budget) acquire(ctx context.Context, key string) (*lease, error) {
 	if err := b.enter(ctx, key); err != nil {
 		return nil, err
@@ -56,7 +70,21 @@ func (b *budget) acquire(ctx context.Context, key string) (*lease, error) {
 		b.leave(key, false)
 		return nil, err
 	}
-	return &lease{budget: b, key: key}, nil
+	free, err := b.share(ctx, key, b.perMinute)
+	if err != nil {
+		b.leave(key, false)
+		return nil, err
+	}
+	return &lease{budget: b, key: key, free: free}, nil
+}
+
+// share takes an active slot of key among all processes. At most active of ours
+// ask at once for one key; the others wait here.
+func (b *budget) share(ctx context.Context, key string, perMinute int) (free func(), err error) {
+	if b.slots == nil {
+		return func() {}, nil
+	}
+	return b.slots.Take(ctx, key, b.active, perMinute)
 }
 
 func (b *budget) enter(ctx context.Context, key string) error {
@@ -129,6 +157,7 @@ type lease struct {
 	key    string
 
 	mu       sync.Mutex
+	free     func() // gives the slot among all processes back; nil when idle
 	idle     bool
 	returned bool
 }
@@ -153,6 +182,8 @@ func (l *lease) rest() bool {
 	}
 	h.idle++
 	l.idle = true
+	l.free()
+	l.free = nil
 	b.pass(l.key, h)
 	return true
 }
@@ -169,13 +200,19 @@ func (l *lease) wake(ctx context.Context) error {
 	if err := l.budget.enter(ctx, l.key); err != nil {
 		return err
 	}
+	free, err := l.budget.share(ctx, l.key, 0)
+	if err != nil {
+		l.budget.leave(l.key, false)
+		return err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.returned || !l.idle {
+		free()
 		l.budget.leave(l.key, false)
 		return nil
 	}
-	l.idle = false
+	l.idle, l.free = false, free
 	l.budget.leave(l.key, true)
 	return nil
 }
@@ -188,5 +225,8 @@ func (l *lease) release() {
 		return
 	}
 	l.returned = true
+	if !l.idle {
+		l.free()
+	}
 	l.budget.leave(l.key, l.idle)
 }

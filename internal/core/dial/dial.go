@@ -60,12 +60,14 @@ type Config struct {
 	Loki string `yaml:"loki"`
 
 	// PerAddress is the number of connections at work that one address (one
-	// /64 of IPv6, one overlay name) carries at once.
+	// /64 of IPv6, one overlay name) carries at once, from all processes on a
+	// PostgreSQL database together.
 	PerAddress int `yaml:"per_address"`
 	// IdlePerAddress is the number of resting connections (live tails) that
-	// one address carries besides.
+	// one address carries besides, from each process.
 	IdlePerAddress int `yaml:"idle_per_address"`
-	// PerMinute is the number of connections opened in a minute to all hosts.
+	// PerMinute is the number of connections opened in a minute to all hosts,
+	// by all processes on a PostgreSQL database together.
 	PerMinute int `yaml:"per_minute"`
 }
 
@@ -135,7 +137,7 @@ func New(cfg Config) *Dialer {
 		proxies: map[relay.Network]string{
 			relay.Tor: cfg.Tor, relay.I2P: cfg.I2P, relay.Loki: cfg.Loki,
 		},
-		budget: newBudget(cfg),
+		budget: newBudget(cfg, nil),
 		// WebSocket and NIP-11 are HTTP/1.1; a server must not choose another.
 		roots:   &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}},
 		lookup:  net.DefaultResolver.LookupNetIP,
@@ -150,6 +152,14 @@ func (d *Dialer) Over(connect func(ctx context.Context, network, addr string) (n
 	other := New(d.cfg)
 	other.connect = connect
 	return other
+}
+
+// Share returns a dialer with budgets of its own of which PerAddress and
+// PerMinute hold over all processes that share the slots.
+func (d *Dialer) Share(slots Slots) *Dialer {
+	other := *d
+	other.budget = newBudget(d.cfg, slots)
+	return &other
 }
 
 // UserAgent is the text that tells operators who asks.
@@ -422,7 +432,12 @@ func (c *Conn) Wire() (in, out int64) { return c.wire.in.Load(), c.wire.out.Load
 func (c *Conn) Rest() bool { return c.lease.rest() }
 
 // Wake waits until a resting connection may work again.
-func (c *Conn) Wake(ctx context.Context) error { return c.lease.wake(ctx) }
+func (c *Conn) Wake(ctx context.Context) error {
+	if err := c.lease.wake(ctx); err != nil {
+		return busy(ctx, c.RemoteAddr().String(), err)
+	}
+	return nil
+}
 
 // Close closes the connection. It may be called more than once.
 func (c *Conn) Close() error {

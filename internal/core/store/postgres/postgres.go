@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -65,6 +66,9 @@ type DB struct {
 	pool *pgxpool.Pool
 	opts Options
 	log  *slog.Logger
+
+	mu    sync.Mutex
+	slots []*Slots // those that Close gives back
 }
 
 // errReadOnly is returned by writes to a database opened for reading.
@@ -155,8 +159,16 @@ func (db *DB) prove(ctx context.Context) error {
 	return nil
 }
 
-// Close waits for the work in hand and closes the connections.
+// Close gives back the slots, waits for the work in hand and closes the
+// connections.
 func (db *DB) Close() error {
+	db.mu.Lock()
+	slots := db.slots
+	db.slots = nil
+	db.mu.Unlock()
+	for _, s := range slots {
+		s.close()
+	}
 	db.pool.Close()
 	return nil
 }

@@ -1,0 +1,80 @@
+-- +goose Up
+
+-- The connections at work of all processes, and who waits for one. A row that
+-- is not renewed ends by itself.
+CREATE TABLE host_slot (
+    host   text COLLATE "C" NOT NULL,
+    owner  text COLLATE "C" NOT NULL,
+    ticket bigint NOT NULL,
+    since  timestamptz NOT NULL,
+    until  timestamptz NOT NULL,
+    held   boolean NOT NULL,
+    PRIMARY KEY (host, owner, ticket)
+);
+
+-- When the next connection may be opened, by any process.
+CREATE TABLE open_pace (
+    one  boolean PRIMARY KEY DEFAULT true CHECK (one),
+    next timestamptz NOT NULL
+);
+
+-- Takes one of the places of a host or waits in line for it: whoever came first
+-- is served first. With a place comes, unless per_minute is 0, a moment at which
+-- to open a connection; where that is further ahead than patience, there is no
+-- place. pause is the time until then in milliseconds, null where the host is
+-- full. Times are the server's. What lies further ahead than it can was written
+-- before the clock was set back, and does not count.
+-- A crash may forget what was taken in the last moments, so nothing waits for
+-- the disk.
+-- +goose StatementBegin
+CREATE FUNCTION take_slot(
+    host_name text, owner_name text, number bigint, places integer, lease_ms bigint, turn_ms bigint,
+    per_minute integer, patience_ms bigint,
+    OUT taken boolean, OUT pause bigint
+)
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    lease CONSTANT interval := lease_ms * interval '1 millisecond';
+    turn CONSTANT interval := turn_ms * interval '1 millisecond';
+    patience CONSTANT interval := patience_ms * interval '1 millisecond';
+    leap CONSTANT interval := interval '2 minutes';
+    step interval;
+    t timestamptz;
+    came timestamptz;
+    opens timestamptz;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM pg_advisory_xact_lock(1650618229, hashtext(host_name));
+    t := clock_timestamp();
+    SELECT s.since INTO came FROM host_slot s WHERE s.host = host_name AND s.owner = owner_name AND s.ticket = number;
+    came := coalesce(came, t);
+    SELECT count(*) < places INTO taken
+    FROM host_slot s
+    WHERE s.host = host_name AND s.until BETWEEN t AND t + greatest(lease, turn)
+      AND (s.held OR (s.since, s.owner, s.ticket) < (came, owner_name, number))
+      AND (s.owner <> owner_name OR s.ticket <> number);
+    IF taken THEN
+        pause := 0;
+    END IF;
+    IF taken AND per_minute > 0 THEN
+        step := interval '1 minute' / per_minute;
+        -- After a rest, a second's worth may be opened at once.
+        INSERT INTO open_pace AS p (one, next) VALUES (true, t + step)
+        ON CONFLICT (one) DO UPDATE SET next = step + CASE
+            WHEN p.next > t + leap THEN t
+            ELSE greatest(p.next, t - step * (greatest(per_minute / 60, 1) - 1)) END
+        WHERE p.next <= t + patience OR p.next > t + leap
+        RETURNING p.next - step INTO opens;
+        taken := opens IS NOT NULL;
+        IF NOT taken THEN
+            SELECT p.next INTO opens FROM open_pace p;
+        END IF;
+        pause := greatest(0, ceil(1000 * extract(epoch FROM opens - t)));
+    END IF;
+    INSERT INTO host_slot AS s (host, owner, ticket, since, until, held)
+    VALUES (host_name, owner_name, number, came, t + CASE WHEN taken THEN lease ELSE turn END, taken)
+    ON CONFLICT (host, owner, ticket) DO UPDATE SET until = excluded.until, held = excluded.held
+    WHERE excluded.held OR s.until NOT BETWEEN t + turn / 2 AND t + turn;
+END $$;
+-- +goose StatementEnd
