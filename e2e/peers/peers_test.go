@@ -129,6 +129,7 @@ func serve(t *testing.T, events []*nostr.Event, limit int) string {
 	rl.Log = log.New(io.Discard, "", 0)
 	rl.QueryEvents = append(rl.QueryEvents, db.QueryEvents)
 	rl.CountEvents = append(rl.CountEvents, db.CountEvents)
+	rl.Negentropy = true
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
