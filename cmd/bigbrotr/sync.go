@@ -45,7 +45,7 @@ func (c *syncCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if err != nil {
 		return err
 	}
-	syncer := app.NewSynchronizer(cfg, st, log)
+	syncer := app.NewSynchronizer(ctx, cfg, st, log)
 	bars := g.progress()
 	var (
 		mu   sync.Mutex

@@ -15,6 +15,7 @@ import (
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/service"
 	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/core/store/postgres"
 	"bigbrotr/internal/core/telemetry"
 	"bigbrotr/internal/services/api"
 )
@@ -61,7 +62,7 @@ func Build(ctx context.Context, cfg Config, names []string, log *slog.Logger) (_
 	}()
 	reg := telemetry.NewRegistry()
 	loops(a.runner, names, parts{
-		cfg: cfg, store: a.store, dialer: dial.New(cfg.Dial), owner: a.owner, reg: reg, log: log,
+		cfg: cfg, store: a.store, dialer: newDialer(ctx, cfg, a.store, a.owner), owner: a.owner, reg: reg, log: log,
 	}, service.NewMetrics(reg))
 	if slices.Contains(names, apiName) {
 		process := api.Process{Ready: a.ready, Metrics: telemetry.Handler(reg), Version: telemetry.ReadBuild().Version}
@@ -160,6 +161,16 @@ func (a *App) ready(ctx context.Context) error {
 		return errors.New(strings.Join(failing, "\n"))
 	}
 	return nil
+}
+
+// newDialer returns the dialer of a process. Processes on one database of
+// PostgreSQL share its budgets; a file of SQLite has one process only.
+func newDialer(ctx context.Context, cfg Config, st store.Store, owner string) *dial.Dialer {
+	d := dial.New(cfg.Dial)
+	if db, ok := st.(*postgres.DB); ok {
+		return d.Share(db.Slots(ctx, owner))
+	}
+	return d
 }
 
 // newOwner returns a name for leases that no other process has.

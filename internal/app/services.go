@@ -113,14 +113,16 @@ func Refresh(ctx context.Context, cfg Config, st store.Store, log *slog.Logger) 
 	return refresher.New(cfg.Refresher, st, log).Cycle(ctx)
 }
 
-// NewMonitor returns a monitor for checks at once; it uses no store.
+// NewMonitor returns a monitor for checks at once; it uses no store, so its
+// connections are not counted with those of other processes.
 func NewMonitor(cfg Config, log *slog.Logger) *monitor.Service {
 	return monitor.New(cfg.Monitor, nil, dial.New(cfg.Dial), "", log)
 }
 
 // NewSynchronizer returns a synchronizer for syncing at once.
-func NewSynchronizer(cfg Config, st store.Store, log *slog.Logger) *synchronizer.Service {
-	return synchronizer.New(cfg.Synchronizer, st, dial.New(cfg.Dial), newOwner(), nil, log)
+func NewSynchronizer(ctx context.Context, cfg Config, st store.Store, log *slog.Logger) *synchronizer.Service {
+	owner := newOwner()
+	return synchronizer.New(cfg.Synchronizer, st, newDialer(ctx, cfg, st, owner), owner, nil, log)
 }
 
 // loops adds the named cycles to the runner.
