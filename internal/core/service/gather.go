@@ -3,9 +3,26 @@ package service
 import (
 	"context"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
+
+// StoreTime bounds a call of the store by which a group of work is leased or
+// saved.
+const StoreTime = time.Minute
+
+// overrun is how long work may go on when its context has ended: a last message
+// to a peer that does not read, and the farewell.
+const overrun = 30 * time.Second
+
+// LeaseTime is for how long items must be leased, from before the call that
+// leases them, to be done by Gather, each within a timeout, and saved. Both calls
+// of the store are bounded by StoreTime.
+func LeaseTime(items, parallel int, timeout time.Duration) time.Duration {
+	rounds := (items + parallel - 1) / parallel
+	return StoreTime + time.Duration(rounds)*(timeout+overrun) + StoreTime
+}
 
 // Gather does something with each item, at most parallel of them at once, and
 // returns the results in the order in which they came. When a stop is asked for

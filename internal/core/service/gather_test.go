@@ -11,6 +11,37 @@ import (
 	"bigbrotr/internal/core/service"
 )
 
+// TestLeaseTime checks that a lease lasts until the slowest items are done, and
+// little longer.
+func TestLeaseTime(t *testing.T) {
+	for _, test := range []struct {
+		items, parallel int
+		timeout         time.Duration
+		rounds          int
+	}{
+		{1, 1, time.Second, 1},
+		{2, 50, time.Second, 1},
+		{100, 50, 20 * time.Second, 2},
+		{101, 50, 90 * time.Second, 3},
+		{2, 1, 10 * time.Minute, 2},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			service.Gather(t.Context(), test.parallel, make([]int, test.items), func(context.Context, int) int {
+				<-time.After(test.timeout)
+				return 0
+			})
+			took, lease := time.Since(begin), service.LeaseTime(test.items, test.parallel, test.timeout)
+			if took != time.Duration(test.rounds)*test.timeout {
+				t.Errorf("%d items, %d at once, take %s", test.items, test.parallel, took)
+			}
+			if left := lease - took - 2*service.StoreTime; left < 0 || left > time.Duration(test.rounds)*time.Minute {
+				t.Errorf("%d items, %d at once, take %s; besides the calls of the store the lease is for %s more", test.items, test.parallel, took, left)
+			}
+		})
+	}
+}
+
 // TestGather checks that every item is done, no more at once than allowed, and
 // that what a stop cuts short is left out.
 func TestGather(t *testing.T) {

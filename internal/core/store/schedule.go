@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 
+	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/relay"
 )
 
@@ -46,6 +47,16 @@ func Last[T any, K comparable](items []T, key func(T) K) []T {
 		}
 	}
 	return list
+}
+
+// Ours tells whether a cause is a trouble of ours that may pass and says nothing
+// of the relay: it is tried again soon, and nothing is held against it.
+func Ours(cause dial.Cause) bool {
+	switch cause {
+	case dial.CauseBusy, dial.CauseSelf, dial.CauseProxyDown, dial.CauseProxyRefused:
+		return true
+	}
+	return false
 }
 
 // Schedule says which relay is whose turn. A relay is due for every service

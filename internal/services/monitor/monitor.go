@@ -80,7 +80,8 @@ func New(cfg Config, st Store, dialer *dial.Dialer, owner string, log *slog.Logg
 	return &Service{cfg: cfg, store: st, dialer: dialer, owner: owner, log: log}
 }
 
-// Report is the result of checking one relay now.
+// Report is the result of checking one relay now. When Cause is a trouble of
+// ours, nothing was learned and State is what it was before.
 type Report struct {
 	Relay  store.Relay
 	At     int64
@@ -91,10 +92,7 @@ type Report struct {
 
 // Check runs every probe on one relay. It reads and writes no store.
 func (s *Service) Check(ctx context.Context, r store.Relay) Report {
-	timeout := s.cfg.Timeout.Std()
-	if r.URL.Network() != relay.Clearnet {
-		timeout = s.cfg.OverlayTimeout.Std()
-	}
+	timeout := s.timeout(r.URL.Network())
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	at := time.Now().Unix()
@@ -109,13 +107,41 @@ func (s *Service) Check(ctx context.Context, r store.Relay) Report {
 		}
 	}
 	report.State, report.Cause = judge(r, report.Checks, at)
+	if report.State != store.StateUp && ctx.Err() != nil && waited(results) > timeout/2 {
+		report.State, report.Cause = r.State, dial.CauseBusy // it had too little of the time
+	}
 	return report
+}
+
+func waited(results []probe.Result) time.Duration {
+	var sum time.Duration
+	for _, r := range results {
+		sum += r.Waited
+	}
+	return sum
+}
+
+func (s *Service) timeout(n relay.Network) time.Duration {
+	if n != relay.Clearnet {
+		return s.cfg.OverlayTimeout.Std()
+	}
+	return s.cfg.Timeout.Std()
+}
+
+// networks are those that can be dialled, and the longest timeout among them.
+func (s *Service) networks() (list []relay.Network, longest time.Duration) {
+	for _, n := range []relay.Network{relay.Clearnet, relay.Tor, relay.I2P, relay.Loki} {
+		if s.dialer.Enabled(n) {
+			list, longest = append(list, n), max(longest, s.timeout(n))
+		}
+	}
+	return list, longest
 }
 
 // Cycle checks every relay that is due. The relays of a group are judged
 // together, to tell a fault of theirs from one of ours, and saved together.
 func (s *Service) Cycle(ctx context.Context) error {
-	counts := map[store.State]int{}
+	counts, undecided := map[store.State]int{}, 0
 	for !service.Stopping(ctx) {
 		reports, err := s.group(ctx)
 		if err != nil {
@@ -125,25 +151,31 @@ func (s *Service) Cycle(ctx context.Context) error {
 			break
 		}
 		for _, r := range reports {
-			counts[r.State]++
+			if store.Ours(r.Cause) {
+				undecided++
+			} else {
+				counts[r.State]++
+			}
 		}
 	}
-	if len(counts) > 0 {
+	if len(counts)+undecided > 0 {
 		s.log.InfoContext(ctx, "relays checked", "up", counts[store.StateUp], "degraded", counts[store.StateDegraded],
-			"down", counts[store.StateDown], "dead", counts[store.StateDead])
+			"down", counts[store.StateDown], "dead", counts[store.StateDead], "undecided", undecided)
 	}
 	return nil
 }
 
+// rounds is how many checks one after the other a group may take.
+const rounds = 2
+
 func (s *Service) group(ctx context.Context) ([]Report, error) {
-	now := time.Now()
-	due, err := s.store.DueRelays(ctx, store.Due{
-		Service: Name,
-		Now:     now.Unix(),
-		Limit:   2 * s.cfg.Parallel,
-		Owner:   s.owner,
-		// Twice the longest check for each of the two rounds of a group.
-		Until: now.Add(4 * max(s.cfg.Timeout, s.cfg.OverlayTimeout).Std()).Unix(),
+	now, limit := time.Now(), rounds*s.cfg.Parallel
+	networks, longest := s.networks()
+	leasing, cancel := context.WithTimeout(ctx, service.StoreTime)
+	defer cancel()
+	due, err := s.store.DueRelays(leasing, store.Due{
+		Service: Name, Now: now.Unix(), Limit: limit, Owner: s.owner,
+		Until: now.Add(service.LeaseTime(limit, s.cfg.Parallel, longest)).Unix() + 1, Networks: networks,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("due relays: %w", err)
@@ -163,7 +195,9 @@ func (s *Service) group(ctx context.Context) ([]Report, error) {
 		outcomes[i] = s.outcome(r, ours)
 	}
 	// What was found before a stop is kept.
-	if err := s.store.SaveOutcomes(ctx, outcomes); err != nil {
+	saving, done := context.WithTimeout(ctx, service.StoreTime)
+	defer done()
+	if err := s.store.SaveOutcomes(saving, outcomes); err != nil {
 		return nil, fmt.Errorf("save outcomes: %w", err)
 	}
 	return reports, nil

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"slices"
 	"time"
 
 	"bigbrotr/internal/core/dial"
@@ -24,10 +25,14 @@ const (
 var waits = []int{1, 20, 60, 6 * 60, 24 * 60}
 
 // judge says what the results of the probes make of a relay's state, and why it
-// is not up.
+// is not up. A trouble of ours makes nothing of it.
 func judge(r store.Relay, checks []store.Check, at int64) (store.State, dial.Cause) {
 	open, read := find(checks, "open"), find(checks, "read")
 	switch {
+	case store.Ours(open.Cause):
+		return r.State, open.Cause
+	case store.Ours(read.Cause):
+		return r.State, read.Cause
 	case open.OK && read.OK:
 		return store.StateUp, ""
 	case open.OK:
@@ -54,10 +59,11 @@ func find(checks []store.Check, probe string) store.Check {
 
 // selfDoubt tells whether a group of checks says more about our own network
 // than about the relays: of at least ten that were up, over 30 % do not open.
+// Those that had no turn to be checked are not counted.
 func selfDoubt(reports []Report) bool {
 	var up, failed int
 	for _, r := range reports {
-		if r.Relay.State != store.StateUp {
+		if r.Relay.State != store.StateUp || r.Cause == dial.CauseBusy {
 			continue
 		}
 		up++
@@ -68,8 +74,8 @@ func selfDoubt(reports []Report) bool {
 	return up >= 10 && failed*10 > up*3
 }
 
-// outcome is what is saved of a report. When we suspect ourselves, a relay that
-// failed keeps its state and is checked again soon.
+// outcome is what is saved of a report. When the trouble is ours, or we suspect
+// ourselves and the relay failed, it keeps its state and is checked again soon.
 func (s *Service) outcome(r Report, ours bool) store.Outcome {
 	o := store.Outcome{
 		Relay: r.Relay.ID, At: r.At, Checks: r.Checks, State: r.State, Cause: r.Cause,
@@ -77,13 +83,13 @@ func (s *Service) outcome(r Report, ours bool) store.Outcome {
 	}
 	var wait time.Duration
 	switch opened := find(r.Checks, "open").OK; {
-	case opened:
-		o.LastUp = r.At
-		wait = service.Jitter(s.cfg.Every.Std(), jitter)
-	case ours:
+	case store.Ours(r.Cause), ours && !opened:
 		o.Checks = nil
 		o.State, o.Cause, o.Failures = r.Relay.State, r.Relay.Cause, r.Relay.Failures
 		wait = service.Jitter(5*s.cfg.Retry.Std(), jitter)
+	case opened:
+		o.LastUp = r.At
+		wait = service.Jitter(s.cfg.Every.Std(), jitter)
 	case r.State == store.StateDead:
 		o.Failures = r.Relay.Failures + 1
 		wait = service.Jitter(deadEvery, jitter)
@@ -91,6 +97,7 @@ func (s *Service) outcome(r Report, ours bool) store.Outcome {
 		o.Failures = r.Relay.Failures + 1
 		wait = service.Multiples(s.cfg.Retry.Std(), jitter, waits...).After(o.Failures)
 	}
+	o.Checks = slices.DeleteFunc(slices.Clone(o.Checks), func(c store.Check) bool { return store.Ours(c.Cause) })
 	o.Next.DueAt = r.At + int64(wait.Seconds())
 	o.Next.Attempts = o.Failures
 	return o

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -57,6 +58,18 @@ func TestJudge(t *testing.T) {
 			store.Relay{State: store.StateDown, Failures: 9, PromotedAt: now - 8*day},
 			checks(dial.CauseTCPRefused, ""), store.StateDead, dial.CauseTCPRefused,
 		},
+		{"had no turn", up, checks(dial.CauseBusy, ""), store.StateUp, dial.CauseBusy},
+		{
+			"our own network is away",
+			store.Relay{State: store.StateDown, Failures: 9, LastUp: now - 9*day},
+			checks(dial.CauseSelf, ""), store.StateDown, dial.CauseSelf,
+		},
+		{
+			"our proxy is away",
+			store.Relay{State: store.StateNew, PromotedAt: now - 9*day},
+			checks(dial.CauseProxyDown, ""), store.StateNew, dial.CauseProxyDown,
+		},
+		{"our own network goes away", up, checks("", dial.CauseSelf), store.StateUp, dial.CauseSelf},
 		{
 			"back from the dead",
 			store.Relay{State: store.StateDead, Failures: 40, LastUp: 1},
@@ -97,6 +110,11 @@ func TestSelfDoubt(t *testing.T) {
 		{100, 30, false},
 		{100, 31, true},
 	} {
+		idle := reports(1, 0)[0]
+		idle.Checks, idle.Cause = checks(dial.CauseBusy, ""), dial.CauseBusy
+		if have := selfDoubt(append(reports(test.up, test.failed), slices.Repeat([]Report{idle}, 50)...)); have != test.want {
+			t.Errorf("%d of %d fail, and 50 have no turn: self-doubt is %t", test.failed, test.up, have)
+		}
 		if have := selfDoubt(reports(test.up, test.failed)); have != test.want {
 			t.Errorf("%d of %d fail: self-doubt is %t", test.failed, test.up, have)
 		}
@@ -117,6 +135,44 @@ func TestOutcomeOfOurFault(t *testing.T) {
 	}
 	if o = s.outcome(r, false); o.State != store.StateDegraded || o.Failures != 1 || len(o.Checks) != 1 {
 		t.Errorf("outcome of its own fault: %+v", o)
+	}
+}
+
+// TestUndecided checks that a relay which we could not check, through our own
+// fault, is as it was, and checked again soon.
+func TestUndecided(t *testing.T) {
+	s := New(DefaultConfig(), nil, nil, "me", slog.New(slog.DiscardHandler))
+	for _, before := range []store.Relay{
+		{ID: 1, State: store.StateNew},
+		{ID: 1, State: store.StateUp, LastUp: 900},
+		{ID: 1, State: store.StateDegraded, Cause: dial.CauseReadAuth, LastUp: 900},
+		{ID: 1, State: store.StateDown, Cause: dial.CauseTCPRefused, LastUp: 900, Failures: 4},
+		{ID: 1, State: store.StateDead, Cause: dial.CauseNXDomain, Failures: 40},
+	} {
+		for _, found := range [][]store.Check{
+			checks(dial.CauseBusy, ""), checks(dial.CauseSelf, ""), checks(dial.CauseProxyDown, ""), checks("", dial.CauseSelf),
+		} {
+			r := Report{Relay: before, At: 1000, Checks: found}
+			r.State, r.Cause = judge(before, found, r.At)
+			o := s.outcome(r, false)
+			if o.State != before.State || o.Cause != before.Cause || o.LastUp != before.LastUp || o.Failures != before.Failures || len(o.Checks) > 0 {
+				t.Errorf("%+v, of which nothing was learned because of %q, becomes %+v", before, r.Cause, o)
+			}
+			if wait := o.Next.DueAt - r.At; wait < 4*60 || wait > 6*60 || o.Next.Attempts != before.Failures || o.Next.Owner != "me" {
+				t.Errorf("%s: next after %d s: %+v", before.State, wait, o.Next)
+			}
+		}
+	}
+}
+
+// TestOursIsNoResult checks that a probe which we could not run leaves the
+// result that it had before.
+func TestOursIsNoResult(t *testing.T) {
+	s := New(DefaultConfig(), nil, nil, "", slog.New(slog.DiscardHandler))
+	found := append(checks("", ""), store.Check{Probe: "nip11", Cause: dial.CauseBusy})
+	o := s.outcome(Report{Relay: store.Relay{State: store.StateUp}, At: 1000, Checks: found, State: store.StateUp}, false)
+	if len(o.Checks) != 2 || o.State != store.StateUp || o.LastUp != 1000 {
+		t.Errorf("outcome without a turn for one probe: %+v", o)
 	}
 }
 

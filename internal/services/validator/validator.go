@@ -6,6 +6,7 @@ package validator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -63,6 +64,9 @@ var waits = []int{1, 20, 60, 6 * 60, 24 * 60, 7 * 24 * 60, 30 * 24 * 60}
 
 const jitter = 0.15
 
+// rounds is how many trials one after the other a group may take.
+const rounds = 2
+
 // unlikely are causes that do not pass by themselves: they begin two steps later.
 var unlikely = []dial.Cause{
 	dial.CauseNXDomain, dial.CauseAddress, dial.CauseNoNostr, dial.CauseNoProxy,
@@ -115,14 +119,12 @@ func (s *Service) Cycle(ctx context.Context) error {
 }
 
 func (s *Service) group(ctx context.Context) ([]store.Verdict, error) {
-	now := time.Now()
-	candidates, err := s.store.DueCandidates(ctx, store.Due{
-		Service: "validator",
-		Now:     now.Unix(),
-		Limit:   2 * s.cfg.Parallel,
-		Owner:   s.owner,
-		// Twice the longest trial for each of the two rounds of a group.
-		Until: now.Add(4 * max(s.cfg.Timeout, s.cfg.OverlayTimeout).Std()).Unix(),
+	now, limit := time.Now(), rounds*s.cfg.Parallel
+	lease := service.LeaseTime(limit, s.cfg.Parallel, max(s.cfg.Timeout, s.cfg.OverlayTimeout).Std())
+	leasing, cancel := context.WithTimeout(ctx, service.StoreTime)
+	defer cancel()
+	candidates, err := s.store.DueCandidates(leasing, store.Due{
+		Service: "validator", Now: now.Unix(), Limit: limit, Owner: s.owner, Until: now.Add(lease).Unix() + 1,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("due candidates: %w", err)
@@ -132,7 +134,9 @@ func (s *Service) group(ctx context.Context) ([]store.Verdict, error) {
 		return nil, nil
 	}
 	// What was found before a stop is kept.
-	if err := s.store.SaveVerdicts(ctx, verdicts); err != nil {
+	saving, done := context.WithTimeout(ctx, service.StoreTime)
+	defer done()
+	if err := s.store.SaveVerdicts(saving, verdicts); err != nil {
 		return nil, fmt.Errorf("save verdicts: %w", err)
 	}
 	return verdicts, nil
@@ -148,41 +152,59 @@ func (s *Service) timeout(url relay.URL) time.Duration {
 func (s *Service) verdict(ctx context.Context, c store.Candidate) store.Verdict {
 	trial, cancel := context.WithTimeout(ctx, s.timeout(c.URL))
 	defer cancel()
-	cause := s.try(trial, c.URL)
+	cause, waited := s.try(trial, c.URL)
+	if cause != "" && trial.Err() != nil && waited > s.timeout(c.URL)/2 {
+		cause = dial.CauseBusy // it had too little of the time
+	}
 	s.log.DebugContext(ctx, "candidate tried", "relay", c.URL.String(), "cause", string(cause))
 	now := time.Now()
-	v := store.Verdict{URL: c.URL, Owner: s.owner, At: now.Unix(), Valid: cause == "", Cause: cause}
-	if !v.Valid {
-		failures := c.Attempts + 1
-		if slices.Contains(unlikely, cause) {
-			failures += 2
-		}
-		v.NextDue = now.Add(service.Multiples(s.cfg.Retry.Std(), jitter, waits...).After(failures)).Unix() + 1 // never within the same second
+	v := store.Verdict{URL: c.URL, Owner: s.owner, At: now.Unix(), Valid: cause == "", Cause: cause, Ours: store.Ours(cause)}
+	var wait time.Duration
+	switch {
+	case v.Valid:
+		return v
+	case v.Ours:
+		wait = service.Jitter(s.cfg.Retry.Std(), jitter)
+	case slices.Contains(unlikely, cause):
+		wait = s.wait(c.Attempts + 3)
+	default:
+		wait = s.wait(c.Attempts + 1)
 	}
+	v.NextDue = now.Add(wait).Unix() + 1 // never within the same second
 	return v
+}
+
+func (s *Service) wait(failures int) time.Duration {
+	return service.Multiples(s.cfg.Retry.Std(), jitter, waits...).After(failures)
 }
 
 // try returns the empty cause when what answers is a relay: it sent an event,
 // an EOSE, a CLOSED or a challenge to our request. A WebSocket that is silent
-// or speaks something else is none.
-func (s *Service) try(ctx context.Context, url relay.URL) dial.Cause {
+// or speaks something else is none. The second result is how long our own
+// budgets let the trial wait, as far as is known.
+func (s *Service) try(ctx context.Context, url relay.URL) (dial.Cause, time.Duration) {
 	// Silence is told from slowness before the trial ends.
 	conn, err := session.Dial(ctx, url, session.Options{Dialer: s.dialer, Idle: s.timeout(url) / 2})
 	if err != nil {
-		if cause := dial.CauseOf(err); cause != "" {
-			return cause
+		var waited time.Duration
+		if failed, ok := errors.AsType[*dial.Error](err); ok {
+			waited = failed.Trace.Wait
 		}
-		return dial.CauseWSTimeout
+		if cause := dial.CauseOf(err); cause != "" {
+			return cause, waited
+		}
+		return dial.CauseWSTimeout, waited
 	}
 	defer conn.Close(ctx)
 	page, err := conn.Req(ctx, nostr.Filter{Kinds: []nostr.Kind{1}, Limit: new(1)}, func([]byte) error { return nil })
+	waited := conn.Opening().Wait
 	switch {
 	case page.Events > 0, page.End.EOSE(), page.End.Kind == session.Closed, page.Challenged:
-		return ""
+		return "", waited
 	case err != nil:
-		return dial.CauseReadTimeout
+		return dial.CauseReadTimeout, waited
 	case page.End.Kind == session.Idle, page.End.Kind == session.Notice, page.End.Kind == session.Slow:
-		return dial.CauseNoNostr
+		return dial.CauseNoNostr, waited
 	}
-	return page.End.Cause()
+	return page.End.Cause(), waited
 }

@@ -1,9 +1,12 @@
 package validator_test
 
 import (
+	"context"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bigbrotr/internal/core/config"
@@ -148,5 +151,52 @@ func TestSchedule(t *testing.T) {
 		if wait := c.NextDue - begin; c.Attempts != 1 || wait < test.min || wait > test.max {
 			t.Errorf("%s: tried %d times, waits %d s, want once and %d to %d s", test.url, c.Attempts, wait, test.min, test.max)
 		}
+	}
+}
+
+// TestNoTurn has a candidate wait for its turn to be dialled, and then not
+// answer: when our own budget had most of the time of the trial, the candidate
+// is tried again soon and nothing is held against it.
+func TestNoTurn(t *testing.T) {
+	url, err := relay.Rules{AllowLocal: true}.Parse("ws://127.0.0.1:7777")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		held     time.Duration // of the 20 s of a trial
+		attempts int
+		cause    dial.Cause
+	}{
+		{2 * time.Second, 1, dial.CauseWSTimeout},
+		{12 * time.Second, 0, ""},
+		{time.Hour, 0, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := dial.DefaultConfig()
+			cfg.AllowLocal, cfg.PerAddress = true, 1
+			dialer := dial.New(cfg).Over(func(context.Context, string, string) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				t.Cleanup(func() { _ = theirs.Close() })
+				return ours, nil
+			})
+			other, err := dialer.Dial(t.Context(), url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			release := time.AfterFunc(test.held, func() { _ = other.Close() })
+			defer release.Stop()
+			db := newStore(t)
+			if _, err := db.AddMentions(t.Context(), []store.Mention{{URL: url, Class: hints.Seed, At: time.Now().Unix()}}); err != nil {
+				t.Fatal(err)
+			}
+			s := validator.New(validator.DefaultConfig(), db, dialer, "test", slog.New(slog.DiscardHandler))
+			if err := s.Cycle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			c := candidates(t, db)[url]
+			if wait := c.NextDue - time.Now().Unix(); c.Attempts != test.attempts || c.LastCause != test.cause || wait < 50 || wait > 75 {
+				t.Errorf("a turn after %s: tried %d times, last %q, again after %d s, want %d and %q", test.held, c.Attempts, c.LastCause, wait, test.attempts, test.cause)
+			}
+		})
 	}
 }
