@@ -60,6 +60,11 @@ func (s *Service) next(work store.Work, v *visit, end error, now time.Time) stor
 		attempts = work.Attempts
 	case h.why == yielded:
 		attempts, wait = 0, s.cfg.Retry.Std()/3
+	case store.Ours(h.cause):
+		attempts, wait = work.Attempts, service.Jitter(s.cfg.Retry.Std(), spread)
+		if v.progressed {
+			attempts = 0
+		}
 	case h.cause == dial.CauseRateLimited:
 		wait = s.after(rateSteps, attempts)
 	case h.why == lost, h.cause == dial.CauseReadTimeout:
@@ -67,7 +72,7 @@ func (s *Service) next(work store.Work, v *visit, end error, now time.Time) stor
 	default:
 		wait = s.after(refusedSteps, attempts)
 	}
-	if early && work.Relay.State == store.StateDead && !v.progressed {
+	if early && work.Relay.State == store.StateDead && !v.progressed && !store.Ours(h.cause) {
 		wait = max(wait, deadWait)
 	}
 	next.DueAt = now.Add(wait).Unix()

@@ -214,12 +214,11 @@ func (t *tally) log(ctx context.Context, log *slog.Logger) {
 // one visits the relay that is due the longest. It returns false when none is.
 func (s *Service) one(ctx context.Context, sum *tally) (bool, error) {
 	now := s.now()
-	// A visit ends by its budget; an answer that is under way then may take as
-	// long as answers may.
-	lease := s.cfg.VisitTime.Std() + s.cfg.Answer.Std() + 5*time.Minute
-	due, err := s.store.DueRelays(ctx, store.Due{
+	working, cancel := context.WithTimeout(ctx, s.workTime())
+	defer cancel()
+	due, err := s.store.DueRelays(working, store.Due{
 		Service: Name, Now: now.Unix(), Limit: 1, Owner: s.owner,
-		Until: now.Add(lease).Unix(), Networks: s.networks(),
+		Until: now.Add(s.workTime() + endTime).Unix(), Networks: s.networks(),
 	})
 	if err != nil {
 		return false, fmt.Errorf("lease relays: %w", err)
@@ -228,8 +227,8 @@ func (s *Service) one(ctx context.Context, sum *tally) (bool, error) {
 		return false, nil
 	}
 	work := due[0]
-	v, end, err := s.visit(ctx, work.Relay, budget{
-		until:    now.Add(s.cfg.VisitTime.Std()),
+	v, end, err := s.visit(working, work.Relay, budget{
+		time:     s.cfg.VisitTime.Std(),
 		requests: int64(s.cfg.VisitRequests),
 		bytes:    int64(s.cfg.VisitBytes),
 	}, nil)
@@ -238,8 +237,8 @@ func (s *Service) one(ctx context.Context, sum *tally) (bool, error) {
 	}
 	next := s.next(work, v, end, s.now())
 	// What was decided is saved also when we are being stopped.
-	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
-	defer cancel()
+	saving, done := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer done()
 	if err := s.store.SaveNext(saving, []store.Next{next}); err != nil {
 		return false, fmt.Errorf("save schedule: %w", err)
 	}
@@ -249,7 +248,25 @@ func (s *Service) one(ctx context.Context, sum *tally) (bool, error) {
 	return true, nil
 }
 
-const saveTimeout = 5 * time.Second
+const (
+	// dialTime bounds the wait for a turn to dial, the dial included, whose own
+	// timeouts are far below it.
+	dialTime = 5 * time.Minute
+	// storeTime is what leasing, and saving pages while they come, may take of a
+	// visit besides.
+	storeTime = time.Minute
+	// endTime bounds what follows when the time of a visit is over: breaking off
+	// what is under way, the farewell, and three times saveTimeout.
+	endTime     = time.Minute
+	saveTimeout = 5 * time.Second
+)
+
+// workTime bounds the work on a leased relay, with which the lease begins and
+// which a context ends: a dial, the visit, and an answer that is under way when
+// the visit has had its time. The lease lasts endTime longer.
+func (s *Service) workTime() time.Duration {
+	return storeTime + dialTime + s.cfg.VisitTime.Std() + s.cfg.Answer.Std()
+}
 
 func (s *Service) networks() []relay.Network {
 	var out []relay.Network

@@ -20,7 +20,7 @@ import (
 
 // budget bounds one visit. Zero means no bound.
 type budget struct {
-	until    time.Time
+	time     time.Duration // from the first connection on
 	requests int64
 	bytes    int64
 }
@@ -35,6 +35,7 @@ type visit struct {
 	pager  pager
 	pace   *rate.Limiter
 	budget budget
+	until  time.Time // when the budget's time is over; zero without one
 	tell   func(win store.Interval)
 
 	relay    store.Relay
@@ -133,7 +134,7 @@ func (v *visit) turn(ctx context.Context) error {
 	switch {
 	case service.Stopping(ctx):
 		return &halt{why: stopped}
-	case !b.until.IsZero() && v.now().After(b.until),
+	case v.late(),
 		b.requests > 0 && v.report.Requests >= b.requests,
 		b.bytes > 0 && v.report.BytesReceived >= b.bytes:
 		return &halt{why: yielded}
@@ -143,6 +144,9 @@ func (v *visit) turn(ctx context.Context) error {
 	}
 	return nil
 }
+
+// late reports that the time of the visit is over.
+func (v *visit) late() bool { return !v.until.IsZero() && v.now().After(v.until) }
 
 // spent counts a request.
 func (v *visit) spent(bytes int64) {
@@ -437,20 +441,37 @@ func (v *visit) stay(ctx context.Context) error {
 		return err
 	}
 	defer func() { v.leave() }()
+	if v.budget.time > 0 {
+		v.until = v.now().Add(v.budget.time)
+	}
 	return v.work(ctx)
 }
 
+// enter opens a connection, within dialTime and what is left of the visit. What
+// has not come about by then waited for its turn most of the time: that is
+// nothing the relay could be blamed for.
 func (v *visit) enter(ctx context.Context) error {
-	p, leave, err := v.connect(ctx)
+	patience := dialTime
+	if !v.until.IsZero() {
+		patience = min(patience, v.until.Sub(v.now()))
+	}
+	dialling, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	p, leave, err := v.connect(dialling)
 	if err == nil {
 		v.pager, v.leave = p, leave
 		return nil
 	}
 	v.leave = func() {}
-	if service.Stopping(ctx) {
+	cause := dial.CauseOf(err)
+	switch {
+	case service.Stopping(ctx):
 		return &halt{why: stopped}
-	}
-	if cause := dial.CauseOf(err); cause != "" {
+	case v.late():
+		return &halt{why: yielded}
+	case dialling.Err() != nil:
+		return &halt{why: lost, cause: dial.CauseBusy}
+	case cause != "":
 		return &halt{why: lost, cause: cause}
 	}
 	return fmt.Errorf("connect: %w", err)
