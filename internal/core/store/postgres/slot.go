@@ -26,8 +26,7 @@ type slotTimes struct {
 }
 
 // defaultSlotTimes keep the slots of a killed process for two minutes and its
-// place in line for ten seconds. take_slot takes a plan beyond two minutes for
-// a clock that was set back.
+// place in line for ten seconds.
 var defaultSlotTimes = slotTimes{
 	lease: 2 * time.Minute, renew: 30 * time.Second, turn: 10 * time.Second,
 	soonest: 25 * time.Millisecond, latest: 2 * time.Second, patience: time.Minute,
@@ -211,6 +210,10 @@ const (
 		DELETE FROM host_slot WHERE (host, owner, ticket) IN (
 			SELECT host, owner, ticket FROM host_slot WHERE until < clock_timestamp() - interval '10 minutes'
 			FOR UPDATE SKIP LOCKED)`
+	sqlBuryPace = `
+		DELETE FROM open_pace WHERE minute IN (
+			SELECT minute FROM open_pace WHERE minute < floor(extract(epoch FROM clock_timestamp()) / 60) - 10
+			FOR UPDATE SKIP LOCKED)`
 	sqlDropSlots = `DELETE FROM host_slot WHERE owner = $1`
 )
 
@@ -225,8 +228,8 @@ func (s *Slots) discard(ctx context.Context) error {
 
 // renew makes the table say what is held: it prolongs that, also what the
 // server lost in a crash, and forgets what is not, such as what was taken by a
-// statement whose answer nobody waited for. It also buries the rows of dead
-// processes, which are long past.
+// statement whose answer nobody waited for. It also buries what is long past: the
+// rows of dead processes, and old minutes.
 func (s *Slots) renew(ctx context.Context) error {
 	s.mu.Lock()
 	s.gone = nil
@@ -244,6 +247,7 @@ func (s *Slots) renew(ctx context.Context) error {
 		b.Queue(sqlForgetSlots, s.owner, hosts, tickets, last)
 		b.Queue(sqlRenewSlots, s.owner, heldHosts, heldTickets, s.times.lease.Milliseconds())
 		b.Queue(sqlBurySlots)
+		b.Queue(sqlBuryPace)
 	})
 }
 

@@ -12,10 +12,12 @@ CREATE TABLE host_slot (
     PRIMARY KEY (host, owner, ticket)
 );
 
--- When the next connection may be opened, by any process.
+-- When the next connection may be opened, by any process, as it was in a minute
+-- since 1970. One row alone would be slow while a dump of hours keeps all of its
+-- versions.
 CREATE TABLE open_pace (
-    one  boolean PRIMARY KEY DEFAULT true CHECK (one),
-    next timestamptz NOT NULL
+    minute bigint PRIMARY KEY,
+    next   timestamptz NOT NULL
 );
 
 -- Takes one of the places of a host or waits in line for it: whoever came first
@@ -23,7 +25,7 @@ CREATE TABLE open_pace (
 -- to open a connection; where that is further ahead than patience, there is no
 -- place. pause is the time until then in milliseconds, null where the host is
 -- full. Times are the server's. What lies further ahead than it can was written
--- before the clock was set back, and does not count.
+-- before the clock was set back and does not count.
 -- A crash may forget what was taken in the last moments, so nothing waits for
 -- the disk.
 -- +goose StatementBegin
@@ -38,8 +40,8 @@ DECLARE
     lease CONSTANT interval := lease_ms * interval '1 millisecond';
     turn CONSTANT interval := turn_ms * interval '1 millisecond';
     patience CONSTANT interval := patience_ms * interval '1 millisecond';
-    leap CONSTANT interval := interval '2 minutes';
     step interval;
+    now_minute bigint;
     t timestamptz;
     came timestamptz;
     opens timestamptz;
@@ -59,18 +61,17 @@ BEGIN
     END IF;
     IF taken AND per_minute > 0 THEN
         step := interval '1 minute' / per_minute;
+        now_minute := floor(extract(epoch FROM t) / 60);
+        PERFORM pg_advisory_xact_lock(422558266373);
+        SELECT p.next INTO opens FROM open_pace p WHERE p.minute <= now_minute ORDER BY p.minute DESC LIMIT 1;
         -- After a rest, a second's worth may be opened at once.
-        INSERT INTO open_pace AS p (one, next) VALUES (true, t + step)
-        ON CONFLICT (one) DO UPDATE SET next = step + CASE
-            WHEN p.next > t + leap THEN t
-            ELSE greatest(p.next, t - step * (greatest(per_minute / 60, 1) - 1)) END
-        WHERE p.next <= t + patience OR p.next > t + leap
-        RETURNING p.next - step INTO opens;
-        taken := opens IS NOT NULL;
-        IF NOT taken THEN
-            SELECT p.next INTO opens FROM open_pace p;
-        END IF;
+        opens := greatest(opens, t - step * (greatest(per_minute / 60, 1) - 1));
+        taken := opens <= t + patience;
         pause := greatest(0, ceil(1000 * extract(epoch FROM opens - t)));
+        IF taken THEN
+            INSERT INTO open_pace AS p (minute, next) VALUES (now_minute, opens + step)
+            ON CONFLICT (minute) DO UPDATE SET next = excluded.next;
+        END IF;
     END IF;
     INSERT INTO host_slot AS s (host, owner, ticket, since, until, held)
     VALUES (host_name, owner_name, number, came, t + CASE WHEN taken THEN lease ELSE turn END, taken)
