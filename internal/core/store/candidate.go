@@ -39,6 +39,16 @@ type Verdict struct {
 	NextDue int64      // when to try again; ignored when Valid
 }
 
+// LastVerdicts leaves out what a later one of the same URL takes the place of:
+// of those that are valid, and of those that are not.
+func LastVerdicts(verdicts []Verdict) []Verdict {
+	type key struct {
+		url   relay.URL
+		valid bool
+	}
+	return last(verdicts, func(v Verdict) key { return key{v.URL, v.Valid} })
+}
+
 // Candidates is the way of a URL from a mention to a relay.
 type Candidates interface {
 	// AddMentions records the mentions and makes a candidate of each URL that is

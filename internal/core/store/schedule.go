@@ -33,16 +33,26 @@ type Next struct {
 	Attempts int
 }
 
-// Last leaves out the items that a later one of the same key takes the place
-// of.
-func Last[T any, K comparable](items []T, key func(T) K) []T {
-	last := make(map[K]int, len(items))
-	for i, item := range items {
-		last[key(item)] = i
+// LastNext leaves out what a later one of the same service and relay takes the
+// place of.
+func LastNext(next []Next) []Next {
+	type key struct {
+		service string
+		relay   RelayID
 	}
-	list := make([]T, 0, len(last))
+	return last(next, func(n Next) key { return key{n.Service, n.Relay} })
+}
+
+// last leaves out the items that a later one of the same key takes the place
+// of.
+func last[T any, K comparable](items []T, key func(T) K) []T {
+	places := make(map[K]int, len(items))
 	for i, item := range items {
-		if last[key(item)] == i {
+		places[key(item)] = i
+	}
+	list := make([]T, 0, len(places))
+	for i, item := range items {
+		if places[key(item)] == i {
 			list = append(list, item)
 		}
 	}

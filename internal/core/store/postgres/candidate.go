@@ -6,7 +6,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 )
 
@@ -215,14 +214,10 @@ const sqlFailCandidates = `
 
 // SaveVerdicts implements store.Candidates.
 func (db *DB) SaveVerdicts(ctx context.Context, verdicts []store.Verdict) error {
-	type key struct {
-		url   relay.URL
-		valid bool
-	}
 	var valid, networks, failed, causes, owners []string
 	var ats, dues []int64
 	var ours []bool
-	for _, v := range store.Last(verdicts, func(v store.Verdict) key { return key{v.URL, v.Valid} }) {
+	for _, v := range store.LastVerdicts(verdicts) {
 		if v.Valid {
 			valid, networks, ats = append(valid, v.URL.String()), append(networks, string(v.URL.Network())), append(ats, v.At)
 		} else {

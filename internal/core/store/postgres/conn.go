@@ -101,13 +101,24 @@ func (db *DB) retry(ctx context.Context, work func() error) error {
 			return explain(err)
 		}
 		db.log.Debug("database call is tried again", "error", err)
-		timer := time.NewTimer(wait/2 + rand.N(wait/2))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
+		if err := rest(ctx, wait/2+rand.N(wait/2)); err != nil {
+			return err
 		}
+	}
+}
+
+// rest waits, or fails with the context.
+func rest(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

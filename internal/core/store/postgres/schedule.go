@@ -85,14 +85,10 @@ const sqlSaveNext = `
 
 // queueNext queues what SaveNext writes.
 func queueNext(b *pgx.Batch, next []store.Next) {
-	type key struct {
-		service string
-		relay   store.RelayID
-	}
 	var services, owners []string
 	var relays, attempts []int32
 	var dues []int64
-	for _, n := range store.Last(next, func(n store.Next) key { return key{n.Service, n.Relay} }) {
+	for _, n := range store.LastNext(next) {
 		services, relays, owners = append(services, n.Service), append(relays, int32(n.Relay)), append(owners, n.Owner)
 		dues, attempts = append(dues, n.DueAt), append(attempts, int32(n.Attempts))
 	}

@@ -128,21 +128,6 @@ func (s *Slots) wait(ctx context.Context, row slot, limit, perMinute int) error 
 	}
 }
 
-// rest waits, or fails with the context.
-func rest(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 func (s *Slots) enter(host string) slot {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"bigbrotr/internal/core/dial"
-	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 )
 
@@ -180,11 +179,7 @@ const (
 
 // SaveVerdicts implements store.Candidates.
 func (db *DB) SaveVerdicts(ctx context.Context, verdicts []store.Verdict) error {
-	type key struct {
-		url   relay.URL
-		valid bool
-	}
-	verdicts = store.Last(verdicts, func(v store.Verdict) key { return key{v.URL, v.Valid} })
+	verdicts = store.LastVerdicts(verdicts)
 	err := db.write(ctx, func(w *writer) error {
 		for _, v := range verdicts {
 			var err error

@@ -84,11 +84,7 @@ func (w *writer) saveNext(n store.Next) error {
 
 // SaveNext implements store.Schedule.
 func (db *DB) SaveNext(ctx context.Context, next []store.Next) error {
-	type key struct {
-		service string
-		relay   store.RelayID
-	}
-	next = store.Last(next, func(n store.Next) key { return key{n.Service, n.Relay} })
+	next = store.LastNext(next)
 	err := db.write(ctx, func(w *writer) error {
 		for _, n := range next {
 			if err := w.saveNext(n); err != nil {
