@@ -19,6 +19,8 @@ func FuzzHandle(f *testing.F) {
 		`["CLOSED","1","auth-required: \u202egnp.exe"]`,
 		`["NOTICE","blocked: no"]` + "\n" + `["COUNT","2",{"count":3,"approximate":true}]`,
 		`["OK","0100000000000000000000000000000000000000000000000000000000000000",true,"duplicate: have it"]`,
+		`["NEG-MSG","3","61"]` + "\n" + `["NEG-MSG","3","61"]` + "\n" + `["NEG-ERR","3","blocked: too many",500]` + "\n" + `["EOSE","3"]`,
+		`["NEG-MSG","3","61"]` + "\n" + `["NEG-ERROR","3","CLOSED"]` + "\n" + `["NEG-ERROR","3","CLOSED"]`,
 		`["AUTH","challenge"]` + "\n" + `["NEG-MSG","1","61"]` + "\n" + `["EVENT","1",null]`,
 		"[\n]\n\n{}\n\"",
 	} {
@@ -41,7 +43,9 @@ func FuzzHandle(f *testing.F) {
 			return nil
 		}
 		count := &request{sub: "2", done: make(chan struct{}), poke: make(chan struct{}, 1)}
-		s.active["1"], s.active["2"] = req, count
+		neg := &request{sub: "3", done: make(chan struct{}), poke: make(chan struct{}, 1)}
+		neg.turns = &turns{theirs: make(chan turn, 1), due: true}
+		s.active["1"], s.active["2"], s.active["3"] = req, count, neg
 		w := &waiter{done: make(chan struct{})}
 		s.oks[nostr.ID{1}] = w
 
@@ -54,7 +58,7 @@ func FuzzHandle(f *testing.F) {
 		if req.page.Events != visits || visits > len(lines) {
 			t.Errorf("%d events, %d visits, %d lines", req.page.Events, visits, len(lines))
 		}
-		for _, r := range []*request{req, count} {
+		for _, r := range []*request{req, count, neg} {
 			select {
 			case <-r.done:
 				if !r.over || r.page.End.Kind == Unended || s.active[r.sub] != nil {

@@ -148,7 +148,7 @@ func (s *Session) handle(b []byte) Terminal {
 		return s.malformed(len(b))
 	}
 	switch m.Label {
-	case nostr.LabelEvent, nostr.LabelEOSE, nostr.LabelClosed, nostr.LabelCount:
+	case nostr.LabelEvent, nostr.LabelEOSE, nostr.LabelClosed, nostr.LabelCount, nostr.LabelNegMsg, nostr.LabelNegErr:
 		s.mu.Lock()
 		q := s.active[m.Sub]
 		s.mu.Unlock()
@@ -190,7 +190,7 @@ func (s *Session) handle(b []byte) Terminal {
 func (s *Session) answer(q *request, m *nostr.Message, size int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.over {
+	if q.over || !q.answeredBy(m) {
 		return false
 	}
 	now := s.clock.now()
@@ -205,6 +205,10 @@ func (s *Session) answer(q *request, m *nostr.Message, size int) bool {
 	case nostr.LabelCount:
 		q.count = m.Count
 		s.finish(q, Terminal{Kind: Counted})
+	case nostr.LabelNegMsg:
+		s.negMsg(q, m.Payload, size)
+	case nostr.LabelNegErr:
+		s.negErr(q, m)
 	case nostr.LabelEvent:
 		if q.visit == nil {
 			return true // an event for a COUNT says nothing

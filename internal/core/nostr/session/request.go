@@ -13,13 +13,14 @@ import (
 	"bigbrotr/internal/core/nostr"
 )
 
-// request is a REQ or COUNT on its way. The reader fills it, and whoever ends
-// it first, the reader or the caller, decides how it ended.
+// request is a REQ, COUNT or NEG-OPEN on its way. The reader fills it, and
+// whoever ends it first, the reader or the caller, decides how it ended.
 type request struct {
 	sub   string
-	visit func(raw []byte) error // nil for COUNT
+	visit func(raw []byte) error // nil but for REQ
 	done  chan struct{}          // closed by finish
 	poke  chan struct{}          // a NOTICE came: judge the deadlines again
+	turns *turns                 // nil but for NEG-OPEN
 
 	mu     sync.Mutex // the reader holds it during a visit
 	over   bool
@@ -28,6 +29,8 @@ type request struct {
 	count  nostr.CountResult
 	begin  int64 // when it was sent, and
 	visits int64 // the time spent in visits until then, by the session's clock
+	asked  int64 // when the last message of a NEG-OPEN was sent
+	own    int64 // the time that we took between messages
 	notice struct {
 		at       int64 // 0: none, or something has been answered since
 		terminal Terminal
@@ -86,37 +89,13 @@ func (s *Session) Count(ctx context.Context, f nostr.Filter) (nostr.CountResult,
 
 // run sends a request and waits for its end.
 func (s *Session) run(ctx context.Context, visit func([]byte) error, message func([]byte, string) []byte) (*request, error) {
-	if err := ctx.Err(); err != nil {
+	r := &request{visit: visit}
+	if err := s.register(ctx, r); err != nil {
 		return nil, err
 	}
-	r := &request{
-		visit: visit, done: make(chan struct{}), poke: make(chan struct{}, 1),
-		begin: s.clock.now(), visits: s.clock.visits.Load(),
-	}
-	r.page.SentAt = time.Now()
-	before, _ := s.conn.Wire()
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil, ErrClosed
-	}
-	// A fresh id each time: some relays ignore a REQ whose id they know, and
-	// late events must not be taken for those of the next page.
-	s.next++
-	r.sub = strconv.FormatUint(s.next, 36)
-	r.page.Sub = r.sub
-	s.stray, s.strayBytes = 0, 0
-	s.active[r.sub] = r
-	s.mu.Unlock()
-
-	s.stats.requests.Add(1)
 	s.send(ctx, func(dst []byte) []byte { return message(dst, r.sub) })
-	err := s.await(ctx, r)
-
-	// The request is over: nobody else touches it any more.
-	after, _ := s.conn.Wire()
-	r.page.Wire = after - before
-	r.page.Duration = time.Duration(s.clock.now() - r.begin)
+	_, err := s.await(ctx, r)
+	s.conclude(r)
 	if k := r.page.End.Kind; k != Closed && k != Counted && !r.page.End.Lost() {
 		s.send(ctx, func(dst []byte) []byte { return nostr.AppendCLOSE(dst, r.sub) })
 	}
@@ -126,28 +105,67 @@ func (s *Session) run(ctx context.Context, visit func([]byte) error, message fun
 	return r, err
 }
 
-// await returns when the request has ended. Its error is the context's.
-func (s *Session) await(ctx context.Context, r *request) error {
-	timer := time.NewTimer(min(s.options.Idle, s.options.Request))
+// register makes a request one whose answers are waited for.
+func (s *Session) register(ctx context.Context, r *request) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r.done, r.poke = make(chan struct{}), make(chan struct{}, 1)
+	r.begin, r.visits = s.clock.now(), s.clock.visits.Load()
+	r.page.SentAt = time.Now()
+	r.page.Wire, _ = s.conn.Wire() // until now; conclude makes the difference of it
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	// A fresh id each time: some relays ignore a REQ whose id they know, and
+	// late events must not be taken for those of the next page.
+	s.next++
+	r.sub = strconv.FormatUint(s.next, 36)
+	r.page.Sub = r.sub
+	s.stray, s.strayBytes = 0, 0
+	s.active[r.sub] = r
+	s.stats.requests.Add(1)
+	return nil
+}
+
+// conclude measures a request that is over: nobody else touches it any more.
+func (s *Session) conclude(r *request) {
+	after, _ := s.conn.Wire()
+	r.page.Wire = after - r.page.Wire
+	r.page.Duration = time.Duration(s.clock.now() - r.begin)
+}
+
+// await returns when the request has ended, or with the relay's turn when one
+// came. Its error is the context's.
+func (s *Session) await(ctx context.Context, r *request) (*turn, error) {
+	var turns chan turn
+	if r.turns != nil {
+		turns = r.turns.theirs
+	}
+	timer := time.NewTimer(s.judge(r))
 	defer timer.Stop()
 	for {
 		select {
+		case t := <-turns:
+			return &t, nil
 		case <-r.done:
-			return nil
+			return nil, nil
 		case <-s.gone:
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			s.finish(r, s.end)
-			return nil
+			return nil, nil
 		case <-ctx.Done():
 			// Behind a running visit, which must not outlive Req.
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			if r.over {
-				return nil
+				return nil, nil
 			}
 			s.finish(r, Terminal{Kind: Unended})
-			return ctx.Err()
+			return nil, ctx.Err()
 		case <-r.poke:
 		case <-timer.C:
 		}
@@ -165,14 +183,17 @@ func (s *Session) judge(r *request) time.Duration {
 	}
 	defer r.mu.Unlock()
 	now := s.clock.now()
-	last := max(r.begin, s.clock.answered.Load())
+	last := max(r.begin, r.asked, s.clock.answered.Load())
 	patience, silent := o.Idle, Terminal{Kind: Idle}
 	if r.notice.at > 0 {
 		last = max(last, r.notice.at)
 		patience, silent = min(o.AfterNotice, o.Idle), r.notice.terminal
+		if r.turns != nil && r.turns.read == 0 {
+			patience = min(patience, s.disbelief())
+		}
 	}
 	idle := patience - time.Duration(now-last)
-	spent := now - r.begin - (s.clock.visits.Load() - r.visits)
+	spent := now - r.begin - r.own - (s.clock.visits.Load() - r.visits)
 	whole := o.Request - time.Duration(spent)
 	switch {
 	case idle <= 0:

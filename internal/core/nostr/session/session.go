@@ -1,9 +1,9 @@
 // Package session owns one WebSocket connection to one relay and what is said
-// on it: requests and how each of them ended, counts, publications and
-// authentication on our side, and the bare message exchange on the side of a
-// relay. It leaves the choice of what to ask, and the judgement of what the
-// events say, to its callers; the opening of connections to package dial; and
-// the shape of messages to package nostr.
+// on it: requests and how each of them ended, counts, reconciliations,
+// publications and authentication on our side, and the bare message exchange on
+// the side of a relay. It leaves the choice of what to ask, and the judgement of
+// what the answers say, to its callers; the opening of connections to package
+// dial; and the shape of messages to package nostr.
 //
 // What a relay does is a value (Page, Terminal); an error is a local matter.
 package session
@@ -153,7 +153,7 @@ type stats struct {
 
 // Stats are totals since the session began.
 type Stats struct {
-	Requests  int64 // REQ and COUNT sent
+	Requests  int64 // REQ, COUNT and NEG-OPEN sent
 	Messages  int64 // received
 	Events    int64 // handed to visits
 	Late      int64 // events of requests that had ended

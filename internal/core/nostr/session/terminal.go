@@ -29,6 +29,13 @@ const (
 	EOSEAuth
 	// Counted: a COUNT was answered (NIP-45).
 	Counted
+	// Reconciled: a reconciliation came to its end (NIP-77).
+	Reconciled
+	// NegRefused: the relay ended a reconciliation by NEG-ERR; Prefix, Message
+	// and Limit say why.
+	NegRefused
+	// Endless: a reconciliation took more messages or bytes than any needs.
+	Endless
 	// Closed: the relay ended the subscription; Prefix and Message say why.
 	Closed
 	// Notice: a NOTICE came, and then nothing. Some relays refuse a request in
@@ -52,7 +59,8 @@ const (
 
 var kindNames = [...]string{
 	Unended: "unended", EOSE: "eose", EOSEFinish: "eose-finish", EOSEMore: "eose-more",
-	EOSEAuth: "eose-auth", Counted: "counted", Closed: "closed", Notice: "notice", Idle: "idle",
+	EOSEAuth: "eose-auth", Counted: "counted", Reconciled: "reconciled",
+	NegRefused: "neg-refused", Endless: "endless", Closed: "closed", Notice: "notice", Idle: "idle",
 	Slow: "slow", Stopped: "stopped", Disconnect: "disconnect", Malformed: "malformed",
 	Oversize: "oversize",
 }
@@ -68,13 +76,16 @@ func (k Kind) String() string {
 type Terminal struct {
 	Kind Kind
 	// Prefix is the machine-readable prefix of a CLOSED, NOTICE or OK message
-	// (NIP-01), such as "auth-required"; empty when there is none.
+	// (NIP-01) or NEG-ERR, such as "auth-required"; empty when there is none.
 	Prefix string
-	// Message is the text of a CLOSED, NOTICE or close frame, printable and at
+	// Message is the text of a CLOSED, NOTICE, NEG-ERR or close frame, printable and at
 	// most 300 bytes long. It is for people; nothing is decided by it.
 	Message string
 	// Code is the WebSocket close code of a Disconnect; 0 when none came.
 	Code int
+	// Limit is how many records the relay says it reconciles at most, of a
+	// NegRefused; 0 when it does not say.
+	Limit int64
 }
 
 // EOSE reports whether the request ended by an EOSE, with or without a hint.
@@ -88,16 +99,16 @@ func (t Terminal) Lost() bool {
 // Cause is the cause of a failed read; empty when the read did not fail.
 func (t Terminal) Cause() dial.Cause {
 	switch t.Kind {
-	case EOSE, EOSEFinish, EOSEMore, EOSEAuth, Counted, Stopped, Unended:
+	case EOSE, EOSEFinish, EOSEMore, EOSEAuth, Counted, Reconciled, Stopped, Unended:
 		return ""
-	case Idle, Slow:
+	case Idle, Slow, Endless:
 		return dial.CauseReadTimeout
 	case Disconnect:
 		return dial.CauseDisconnected
 	case Malformed, Oversize:
 		return dial.CauseNoNostr
 	}
-	switch t.Prefix { // of a CLOSED or NOTICE
+	switch t.Prefix { // of a CLOSED, NOTICE or NEG-ERR
 	case nostr.PrefixAuthRequired:
 		return dial.CauseReadAuth
 	case nostr.PrefixRateLimited:
