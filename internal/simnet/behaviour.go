@@ -11,7 +11,7 @@ import (
 )
 
 // Behaviour is how a relay answers. The zero value is a correct relay without
-// limits, compression and COUNT. Everything but Faults holds for every answer.
+// limits, compression, COUNT and negentropy. Everything but Faults holds for every answer.
 type Behaviour struct {
 	// Cap is the most events of a page, whatever was asked; 0 means no cap.
 	Cap int
@@ -52,6 +52,8 @@ type Behaviour struct {
 	Hints bool
 	// Count is how COUNT is answered.
 	Count Count
+	// Negentropy is how NIP-77 is answered.
+	Negentropy Negentropy
 	// Compress accepts permessage-deflate.
 	Compress bool
 	// Latency passes before every answer.

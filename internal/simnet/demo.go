@@ -130,7 +130,39 @@ func Hostile(rng *rand.Rand) Behaviour {
 		}
 		b.Faults = append(b.Faults, f)
 	}
+	if coin(60) {
+		b.Negentropy = hostileNegentropy(rng)
+	}
 	return b
+}
+
+// hostileNegentropy draws how NIP-77 is answered by a relay that knows of it.
+func hostileNegentropy(rng *rand.Rand) Negentropy {
+	coin := func(percent int) bool { return rng.IntN(100) < percent }
+	n := Negentropy{As: NegHonest}
+	if coin(25) {
+		odd := []Negotiation{NegClosed, NegSilent, NegDisabled, NegNoDiff, NegNothing, NegEcho, NegGarbage, NegEndless, NegVersion}
+		n.As = odd[rng.IntN(len(odd))]
+	}
+	if coin(20) {
+		n.Newest = 1 + rng.IntN(200)
+	}
+	if coin(20) {
+		n.Most = int64(20 + rng.IntN(300))
+		n.TooMany = []TooMany{TooManyStated, TooManyWords, TooManyOld, TooManyClosed}[rng.IntN(4)]
+	}
+	n.Restricted = coin(50)
+	if coin(20) {
+		n.Phantoms = 1 + rng.IntN(50)
+	}
+	if coin(30) {
+		n.Frame = 512 + rng.IntN(4096)
+	}
+	if coin(30) {
+		f := Fault{What: []What{Stall, Reset, Notice, Forget}[rng.IntN(4)], When: When{Every: 2 + rng.IntN(4)}}
+		n.Faults = append(n.Faults, f)
+	}
+	return n
 }
 
 var hostileFaults = []Fault{

@@ -40,7 +40,7 @@ const maxAsked = 10_000
 // counters are the totals behind Stats.
 type counters struct {
 	accepted, handshakes, requests, answered atomic.Int64
-	counts, closes, infos                    atomic.Int64
+	counts, negs, closes, infos              atomic.Int64
 	events, frames, bytes, refused           atomic.Int64
 	open, maxOpen                            atomic.Int64
 }
@@ -53,6 +53,7 @@ type Stats struct {
 	MaxOpen     int64 // most sessions at once
 	Requests    int64 // REQs received
 	Counts      int64 // COUNTs received
+	Negs        int64 // NEG-OPENs and NEG-MSGs received
 	Closes      int64 // CLOSEs received
 	Infos       int64 // NIP-11 requests
 	Refused     int64 // REQs and COUNTs refused
@@ -71,7 +72,7 @@ func (r *Relay) Stats() Stats {
 		Connections: c.accepted.Load(), Sessions: c.handshakes.Load(),
 		Open: c.open.Load(), MaxOpen: c.maxOpen.Load(),
 		Requests: c.requests.Load(), Counts: c.counts.Load(), Closes: c.closes.Load(),
-		Infos: c.infos.Load(), Refused: c.refused.Load(),
+		Negs: c.negs.Load(), Infos: c.infos.Load(), Refused: c.refused.Load(),
 		Events: c.events.Load(), Frames: c.frames.Load(), Bytes: c.bytes.Load(),
 	}
 }
@@ -104,7 +105,7 @@ func (r *Relay) SetBehaviour(b Behaviour) { r.behaviour.Store(&b) }
 // relay holds already, and ephemeral ones, are left out.
 func (r *Relay) Add(events ...*Event) {
 	at := int64(0) // before anybody asked: part of every claim
-	if r.counters.requests.Load() > 0 {
+	if r.counters.requests.Load()+r.counters.negs.Load() > 0 {
 		at = time.Now().Unix()
 	}
 	fresh := r.book.add(events, at)
@@ -280,6 +281,9 @@ func truthfulInfo(be *Behaviour) string {
 	}
 	if be.Hints {
 		nips = append(nips, 67)
+	}
+	if be.Negentropy.As == NegHonest {
+		nips = append(nips, 77)
 	}
 	limitation := map[string]any{"auth_required": be.Auth, "payment_required": false}
 	for name, n := range map[string]int{"max_limit": be.Cap, "default_limit": be.DefaultLimit, "max_subscriptions": be.MaxSubs} {

@@ -32,8 +32,10 @@ type conversation struct {
 	asked     int  // requests since since, for Rate
 	since     time.Time
 	out       []byte
-	prefixOf  string // the subscription whose event prefix was made last
-	prefix    []byte
+	// negotiations are open, of the answering goroutine.
+	negotiations []negotiation
+	prefixOf     string // the subscription whose event prefix was made last
+	prefix       []byte
 
 	mu   sync.Mutex
 	subs map[string]*subscription
@@ -237,6 +239,8 @@ func (c *conversation) answer(ctx context.Context, a ask) error {
 		return c.answerAuth(ctx, a)
 	case nostr.LabelEvent:
 		return c.answerEvent(ctx, a)
+	case nostr.LabelNegOpen, nostr.LabelNegMsg, nostr.LabelNegClose:
+		return c.negotiate(ctx, be, a)
 	case "":
 		return c.notice(ctx, "error: bad message")
 	}
