@@ -34,6 +34,7 @@ type Coverage struct {
 	AsOf   int64
 	Method string // how it was proved, one word
 	N      int64  // events the proof saw
+	Tail   int64  // the Since of the tail that keeps it; 0: none
 }
 
 // HoleReason says in one word why something known to exist is not held.

@@ -13,8 +13,8 @@ const mergeWithin = 86400
 // MergeCoverage adds a claim to the disjoint claims of one relay and filter,
 // given and returned by ascending time. Where the claim overlaps an older one it
 // takes its place; a newer one stays, and of two of the same time the one of
-// the higher level. The claim becomes one with claims of the same level and
-// method that it touches when the as-of times of all differ by at most a day;
+// the higher level. The claim becomes one with claims of the same level, method
+// and tail that it touches when the as-of times of all differ by at most a day;
 // the whole is as of the earliest, so where the claim only repeats such a one,
 // nothing changes. No claim grows over a second that was not claimed, and adding
 // a claim twice is the same as once. N of a part is its share by length.
@@ -83,8 +83,10 @@ func (c Coverage) stays(claim Coverage) bool {
 	}
 }
 
-// alike tells whether two claims have the same proof.
-func (c Coverage) alike(d Coverage) bool { return c.Level == d.Level && c.Method == d.Method }
+// alike tells whether two claims have the same proof and are kept alike.
+func (c Coverage) alike(d Coverage) bool {
+	return c.Level == d.Level && c.Method == d.Method && c.Tail == d.Tail
+}
 
 // without returns what is left of c when an interval is taken out.
 func (c Coverage) without(cut Interval) []Coverage {

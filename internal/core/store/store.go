@@ -66,6 +66,8 @@ type Store interface {
 	Archive
 	EventScanner
 	Coverages
+	Tails
+	Samples
 	Checks
 	Rollups
 	EventReader

@@ -99,6 +99,8 @@ var Tables = []Table{
 	{"quarantine", 2, []Column{{"relay_id", Integer}, {"digest", Integer}, {"reason", Text}, {"at", Integer}, {"raw", Blob}}},
 	{"quarantine_count", 1, []Column{{"relay_id", Integer}, {"kept", Integer}, {"dropped", Integer}}},
 	{"tombstone", 1, []Column{{"target", Blob}, {"until", Integer}, {"purged", Boolean}}},
+	{"arrival_gap", 2, []Column{{"relay_id", Integer}, {"since", Integer}, {"until", Integer}, {"cause", Text}}},
+	{"sample", 3, []Column{{"relay_id", Integer}, {"kind", Text}, {"at", Integer}, {"seen", Integer}, {"missed", Integer}}},
 	// Last, after the events that they speak of: a claim is never ahead of them.
 	{"coverage", 3, []Column{
 		{"relay_id", Integer},

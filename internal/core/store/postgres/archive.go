@@ -383,9 +383,9 @@ const (
 		WHERE relay_id = $1 AND filter_id = $2 AND lo <= $3 AND hi >= $4 ORDER BY lo`
 	sqlDeleteCoverage = `DELETE FROM coverage WHERE relay_id = $1 AND filter_id = $2 AND lo = ANY($3)`
 	sqlAddCoverage    = `
-		INSERT INTO coverage (relay_id, filter_id, lo, hi, level, as_of, method, n)
-		SELECT $1, $2, lo, hi, level, as_of, method, n
-		FROM unnest($3::bigint[], $4::bigint[], $5::smallint[], $6::bigint[], $7::text[], $8::bigint[]) AS u (lo, hi, level, as_of, method, n)`
+		INSERT INTO coverage (` + coverageColumns + `)
+		SELECT $1, $2, lo, hi, level, as_of, method, n, tail_since
+		FROM unnest($3::bigint[], $4::bigint[], $5::smallint[], $6::bigint[], $7::text[], $8::bigint[], $9::bigint[]) AS u (lo, hi, level, as_of, method, n, tail_since)`
 )
 
 // place is a relay and filter.
@@ -504,15 +504,16 @@ func merge(b *pgx.Batch, p place, old, claims []store.Coverage) {
 	for i, c := range old {
 		gone[i] = c.Lo
 	}
-	var los, his, asOf, ns []int64
+	var los, his, asOf, ns, tails []int64
 	var levels []int16
 	var methods []string
 	for _, c := range merged {
 		los, his, levels = append(los, c.Lo), append(his, c.Hi), append(levels, int16(c.Level))
 		asOf, methods, ns = append(asOf, c.AsOf), append(methods, c.Method), append(ns, c.N)
+		tails = append(tails, c.Tail)
 	}
 	b.Queue(sqlDeleteCoverage, int32(p.relay), int32(p.filter), gone)
-	b.Queue(sqlAddCoverage, int32(p.relay), int32(p.filter), los, his, levels, asOf, methods, ns)
+	b.Queue(sqlAddCoverage, int32(p.relay), int32(p.filter), los, his, levels, asOf, methods, ns, tails)
 }
 
 // cursor is a place in the order of commits: an event of a batch. The epoch is

@@ -68,7 +68,7 @@ func (db *DB) Filter(ctx context.Context, id store.FilterID) (nostr.Filter, erro
 
 // coverageColumns is what readCoverage reads, holeColumns what readHoles does.
 const (
-	coverageColumns = `relay_id, filter_id, lo, hi, level, as_of, method, n`
+	coverageColumns = `relay_id, filter_id, lo, hi, level, as_of, method, n, tail_since`
 	holeColumns     = `relay_id, filter_id, lo, hi, kind, reason, n, seen_at, next_try`
 )
 
@@ -83,7 +83,7 @@ func readCoverage(ctx context.Context, q querier, sql string, args ...any) ([]st
 func scanCoverage(rows pgx.Rows) ([]store.Coverage, error) {
 	var list []store.Coverage
 	var c store.Coverage
-	_, err := pgx.ForEachRow(rows, []any{&c.Relay, &c.Filter, &c.Lo, &c.Hi, &c.Level, &c.AsOf, &c.Method, &c.N}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&c.Relay, &c.Filter, &c.Lo, &c.Hi, &c.Level, &c.AsOf, &c.Method, &c.N, &c.Tail}, func() error {
 		list = append(list, c)
 		return nil
 	})

@@ -62,8 +62,11 @@ func (db *DB) Filter(ctx context.Context, id store.FilterID) (nostr.Filter, erro
 	return filter, nil
 }
 
+// coverageColumns is what scanCoverage reads.
+const coverageColumns = `relay_id, filter_id, lo, hi, level, as_of, method, n, tail_since`
+
 const (
-	sqlCoverage = `SELECT relay_id, filter_id, lo, hi, level, as_of, method, n FROM coverage
+	sqlCoverage = `SELECT ` + coverageColumns + ` FROM coverage
 		WHERE relay_id = ? AND filter_id = ? ORDER BY lo`
 	sqlHoles = `SELECT relay_id, filter_id, lo, hi, kind, reason, n, seen_at, next_try FROM hole
 		WHERE relay_id = ? AND filter_id = ? ORDER BY lo, hi, kind`
@@ -73,7 +76,7 @@ func scanCoverage(r row) store.Coverage {
 	return store.Coverage{
 		Relay: store.RelayID(r.int(0)), Filter: store.FilterID(r.int(1)),
 		Interval: store.Interval{Lo: r.int(2), Hi: r.int(3)},
-		Level:    store.Level(r.int(4)), AsOf: r.int(5), Method: r.text(6), N: r.int(7),
+		Level:    store.Level(r.int(4)), AsOf: r.int(5), Method: r.text(6), N: r.int(7), Tail: r.int(8),
 	}
 }
 
@@ -120,10 +123,10 @@ func list[T any](ctx context.Context, db *DB, scan func(row) T, sql string, args
 }
 
 const (
-	sqlTouching = `SELECT relay_id, filter_id, lo, hi, level, as_of, method, n FROM coverage
+	sqlTouching = `SELECT ` + coverageColumns + ` FROM coverage
 		WHERE relay_id = ? AND filter_id = ? AND lo <= ? ORDER BY lo DESC`
 	sqlDeleteCoverage = `DELETE FROM coverage WHERE relay_id = ? AND filter_id = ? AND lo = ?`
-	sqlAddCoverage    = `INSERT INTO coverage (relay_id, filter_id, lo, hi, level, as_of, method, n) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
+	sqlAddCoverage    = `INSERT INTO coverage (` + coverageColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 )
 
 // claims merges what a batch proves into the map.
@@ -159,7 +162,7 @@ func (s *saving) claims() error {
 			}
 		}
 		for _, c := range merged {
-			if _, err := s.c.exec(sqlAddCoverage, int64(claim.Relay), int64(claim.Filter), c.Lo, c.Hi, int64(c.Level), c.AsOf, c.Method, c.N); err != nil {
+			if _, err := s.c.exec(sqlAddCoverage, int64(claim.Relay), int64(claim.Filter), c.Lo, c.Hi, int64(c.Level), c.AsOf, c.Method, c.N, c.Tail); err != nil {
 				return err
 			}
 		}

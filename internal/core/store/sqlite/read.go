@@ -558,7 +558,7 @@ const (
 		FROM relay r
 		WHERE r.url > ?1 AND (?2 = '' OR r.network = ?2) AND (?3 = '' OR r.state = ?3)
 		ORDER BY r.url LIMIT ?4`
-	sqlRelayCoverage = `SELECT relay_id, filter_id, lo, hi, level, as_of, method, n FROM coverage WHERE relay_id = ? ORDER BY filter_id, lo`
+	sqlRelayCoverage = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = ? ORDER BY filter_id, lo`
 	sqlRelayHoles    = `SELECT relay_id, filter_id, lo, hi, kind, reason, n, seen_at, next_try FROM hole WHERE relay_id = ? ORDER BY filter_id, lo, hi, kind`
 )
 

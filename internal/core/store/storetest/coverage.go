@@ -204,6 +204,7 @@ func testCoverageModel(t *testing.T, f *fixture) {
 					Relay: relay, Filter: filter, Interval: interval(rt, span), Method: "walk", N: 10,
 					Level: rapid.SampledFrom(levels).Draw(rt, "level"),
 					AsOf:  base + 7*86400*rapid.Int64Range(0, 3).Draw(rt, "week"),
+					Tail:  rapid.SampledFrom([]int64{0, 0, base}).Draw(rt, "tail"),
 				}
 				b.Claims = append(b.Claims, c)
 				for s := c.Lo; s <= c.Hi; s++ {
@@ -253,6 +254,7 @@ func testCoverageLaw(t *testing.T, f *fixture) {
 				Level:  rapid.SampledFrom(levels).Draw(rt, "level"),
 				Method: rapid.SampledFrom([]string{"walk", "count"}).Draw(rt, "method"),
 				AsOf:   base + 30000*rapid.Int64Range(0, 9).Draw(rt, "time"),
+				Tail:   rapid.SampledFrom([]int64{0, 0, base, base + 1}).Draw(rt, "tail"),
 			}
 			b.Claims = append(b.Claims, c)
 			want = store.MergeCoverage(want, c)

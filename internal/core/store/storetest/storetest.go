@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"schedule", testSchedule},
 		{"archive", testArchive},
 		{"coverage", testCoverages},
+		{"tail", testTails},
 		{"check", testChecks},
 		{"rollup", testRollups},
 		{"read", testReads},
