@@ -169,6 +169,7 @@ func downgrade(t *testing.T, db *DB, hidden []int64) {
 	t.Helper()
 	if err := db.writer.alone(t.Context(), func(w *writer) error {
 		for _, sql := range []string{
+			`DROP TABLE tail`, `DROP TABLE arrival_gap`, `DROP TABLE sample`, `ALTER TABLE coverage DROP COLUMN tail_since`,
 			`DROP TABLE setting`, `ALTER TABLE event DROP COLUMN tagh`, `ALTER TABLE event DROP COLUMN d`, `ALTER TABLE event DROP COLUMN expires`,
 			`DELETE FROM schema_version WHERE version_id > 1`,
 		} {
