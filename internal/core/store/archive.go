@@ -81,6 +81,8 @@ type Archive interface {
 
 // EventScanner reads the archive in its own order.
 type EventScanner interface {
+	// Head returns the position behind all that is archived.
+	Head(ctx context.Context) (Cursor, error)
 	// ScanEvents yields the events after a position that match the filter, in
 	// the archive's order, each with the position behind it. Filter.Limit
 	// bounds the number. It pages inside and holds no transaction while the

@@ -15,10 +15,33 @@ type EventQuery struct {
 	After  Cursor       // the position of the previous page's last event
 	Limit  int          // 1 to 1000
 	// Public leaves out what strangers must not be served: private kinds (4,
-	// 1059 and friends), expired events and those their authors deleted.
+	// 1059 and friends), protected events (NIP-70), expired ones and those their
+	// authors deleted.
 	Public bool
-	Now    int64 // for expiry
+	// Readers are served what is private or protected all the same when they
+	// wrote it or, of private kinds, it is for them.
+	Readers []nostr.PubKey
+	Now     int64 // for expiry
 }
+
+// Withholds tells whether the query is not to be answered with an event that
+// matches it. Whether its author deleted it is another question.
+func (q *EventQuery) Withholds(r *Record) bool {
+	e := &r.Event
+	switch {
+	case !q.Public:
+		return false
+	case r.Expired(q.Now), e.Kind.IsEphemeral():
+		return true
+	case Private(e.Kind):
+		return !slices.Contains(q.Readers, e.PubKey) && !r.addressed(q.Readers)
+	default:
+		return r.Protected() && !slices.Contains(q.Readers, e.PubKey)
+	}
+}
+
+// Private tells whether the answer may hold private kinds.
+func (q *EventQuery) Private() bool { return !q.Public || len(q.Readers) > 0 }
 
 // Carried is a relay that carries an event.
 type Carried struct {

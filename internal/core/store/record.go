@@ -9,8 +9,9 @@ import (
 // Index is what an archive keeps of an event's tags when it does not keep the
 // event whole.
 type Index struct {
-	// Tags are the hashes of the tags that filters find, and of a deletion
-	// request those of DeletionHashes; ascending, each once.
+	// Tags are the hashes of the tags that filters find, of a deletion request
+	// those of DeletionHashes, and one that says that the event is protected;
+	// ascending, each once.
 	Tags    []int64
 	D       *int64 // the hash of the d tag, of an addressable event
 	Expires *int64 // when it expires (NIP-40)
@@ -26,6 +27,9 @@ func IndexOf(e *nostr.Event) Index {
 	}
 	if e.Kind == KindDeletion {
 		in.Tags = append(in.Tags, DeletionHashes(e)...)
+	}
+	if isProtected(e) {
+		in.Tags = append(in.Tags, protectedHash)
 	}
 	slices.Sort(in.Tags)
 	in.Tags = slices.Compact(in.Tags)
@@ -53,6 +57,38 @@ func (r *Record) Expired(now int64) bool {
 	}
 	at, ok := Expiry(&r.Event)
 	return ok && at <= now
+}
+
+// Protected tells whether only its author may pass an event on (NIP-70).
+func (r *Record) Protected() bool {
+	if r.IndexOnly {
+		return r.Index.has(protectedHash)
+	}
+	return isProtected(&r.Event)
+}
+
+// addressed tells whether an event is for one of the keys: a p tag names it.
+func (r *Record) addressed(keys []nostr.PubKey) bool {
+	return slices.ContainsFunc(keys, func(k nostr.PubKey) bool {
+		if r.IndexOnly {
+			return r.Index.has(TagHash("p", k.String()))
+		}
+		f := nostr.Filter{Tags: map[string][]string{"p": {k.String()}}}
+		return f.Matches(&r.Event)
+	})
+}
+
+func (in *Index) has(hash int64) bool {
+	_, found := slices.BinarySearch(in.Tags, hash)
+	return found
+}
+
+// protectedHash stands for the tag of NIP-70. No filter asks for it: its name is
+// not a letter.
+var protectedHash = TagHash("-", "")
+
+func isProtected(e *nostr.Event) bool {
+	return slices.ContainsFunc(e.Tags, func(t nostr.Tag) bool { return len(t) > 0 && t[0] == "-" })
 }
 
 // Weight is about how many bytes an event takes in memory.

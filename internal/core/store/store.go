@@ -71,6 +71,7 @@ type Store interface {
 	Checks
 	Rollups
 	EventReader
+	Versions
 	RelayReader
 	StatsReader
 	Close() error

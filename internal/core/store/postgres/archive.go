@@ -579,6 +579,15 @@ type placed struct {
 	at cursor
 }
 
+// Head implements store.EventScanner.
+func (db *DB) Head(ctx context.Context) (store.Cursor, error) {
+	var epoch, last int64
+	if err := db.read(ctx, func(q querier) error { return q.QueryRow(ctx, sqlEpoch).Scan(&epoch, &last) }); err != nil {
+		return "", fmt.Errorf("read the head: %w", err)
+	}
+	return store.Cursor(cursor{epoch, last, math.MaxInt64}.String()), nil
+}
+
 // ScanEvents implements store.EventScanner. It ends with the batch that was the
 // last when it began.
 func (db *DB) ScanEvents(ctx context.Context, after store.Cursor, filter nostr.Filter) iter.Seq2[store.Scanned, error] {

@@ -118,7 +118,7 @@ func newSearch(q store.EventQuery, now time.Time) (*search, error) {
 		return nil, err
 	}
 	q.Limit = min(q.Limit, maxPage)
-	if q.Public && len(q.Filter.Kinds) > 0 {
+	if !q.Private() && len(q.Filter.Kinds) > 0 {
 		if q.Filter.Kinds = slices.DeleteFunc(slices.Clone(q.Filter.Kinds), store.Private); len(q.Filter.Kinds) == 0 {
 			return nil, nil
 		}
@@ -144,7 +144,7 @@ func (s *search) choose() {
 	var now *int64
 	if s.q.Public {
 		now = &s.q.Now
-		if len(kinds) == 0 {
+		if len(kinds) == 0 && !s.q.Private() {
 			hidden = distinct(store.PrivateKinds(), func(k nostr.Kind) int64 { return int64(k) })
 		}
 	}
@@ -434,7 +434,7 @@ func (s *search) take(ctx context.Context, conn querier, from int64) (more bool,
 
 // wants checks what the statements do not, or only by half a key.
 func (s *search) wants(r *store.Record) bool {
-	return s.after.Before(&r.Event) && s.wanted.Matches(r) && (!s.q.Public || !store.Private(r.Event.Kind) && !r.Expired(s.q.Now))
+	return s.after.Before(&r.Event) && s.wanted.Matches(r) && !s.q.Withholds(r)
 }
 
 const (

@@ -459,6 +459,18 @@ WHERE seq > ?1 AND seq <= ?2 AND created_at >= ?3 AND created_at <= ?4
 AND (?5 = '' OR kind IN (SELECT value FROM json_each(?5)))
 ORDER BY seq LIMIT ?6`
 
+// Head implements store.EventScanner.
+func (db *DB) Head(ctx context.Context) (store.Cursor, error) {
+	var last int64
+	if err := db.read(ctx, func(c *conn) error {
+		_, err := c.one(ctx, func(r row) { last = r.int(0) }, sqlLastSeq)
+		return err
+	}); err != nil {
+		return "", fmt.Errorf("read the head: %w", err)
+	}
+	return seqCursor(last), nil
+}
+
 // ScanEvents implements store.Archive. It ends at the event that was the last
 // when it began.
 func (db *DB) ScanEvents(ctx context.Context, after store.Cursor, filter nostr.Filter) iter.Seq2[store.Scanned, error] {

@@ -82,7 +82,7 @@ func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, 
 		return nil, "", err
 	}
 	q.Limit = min(q.Limit, maxPage)
-	if q.Public && len(q.Filter.Kinds) > 0 {
+	if !q.Private() && len(q.Filter.Kinds) > 0 {
 		if q.Filter.Kinds = slices.DeleteFunc(slices.Clone(q.Filter.Kinds), store.Private); len(q.Filter.Kinds) == 0 {
 			return nil, "", nil
 		}
@@ -202,7 +202,7 @@ func (p *page) wants(ctx context.Context, a *store.Record) (bool, error) {
 	if !p.q.Public {
 		return true, nil
 	}
-	if store.Private(a.Event.Kind) || a.Expired(p.q.Now) {
+	if p.q.Withholds(a) {
 		return false, nil
 	}
 	deleted, err := p.c.deleted(ctx, a)

@@ -67,7 +67,7 @@ func answers(events []nostr.Event, q store.EventQuery, keep store.Keep) []nostr.
 		if unindexed && !keep.Full(e.Kind) {
 			continue
 		}
-		if q.Filter.Matches(&e) && (!q.Public || public(events, e, q.Now)) {
+		if q.Filter.Matches(&e) && (!q.Public || public(events, e, q)) {
 			found = append(found, e)
 		}
 	}
@@ -75,13 +75,21 @@ func answers(events []nostr.Event, q store.EventQuery, keep store.Keep) []nostr.
 	return found
 }
 
-// public tells whether strangers are served an event.
-func public(events []nostr.Event, e nostr.Event, now int64) bool {
+// public tells whether who asks is served an event.
+func public(events []nostr.Event, e nostr.Event, q store.EventQuery) bool {
+	private, protected := false, false
+	concerned := slices.Contains(q.Readers, e.PubKey)
 	switch e.Kind {
-	case 4, 13, 14, 15, 1059, 21059:
-		return false
+	case 4, 13, 14, 15, 1059:
+		private = true
 	}
-	if e.Kind.IsEphemeral() {
+	for _, t := range e.Tags {
+		protected = protected || len(t) > 0 && t[0] == "-"
+		for _, reader := range q.Readers {
+			concerned = concerned || private && len(t) > 1 && t[0] == "p" && t[1] == reader.String()
+		}
+	}
+	if e.Kind.IsEphemeral() || (private || protected) && !concerned {
 		return false
 	}
 	value := func(name string) string {
@@ -92,7 +100,7 @@ func public(events []nostr.Event, e nostr.Event, now int64) bool {
 		}
 		return ""
 	}
-	if at, err := strconv.ParseInt(value("expiration"), 10, 64); err == nil && at <= now {
+	if at, err := strconv.ParseInt(value("expiration"), 10, 64); err == nil && at <= q.Now {
 		return false
 	}
 	d := ""
@@ -154,6 +162,10 @@ func corpus(n int) []nostr.Event {
 			tags = append(tags, nostr.Tag{"expiration", "soon"})
 		case 2:
 			tags = append(tags, nostr.Tag{"expiration"}, nostr.Tag{"t"}, nostr.Tag{}, nostr.Tag{"title", "x"})
+		case 3:
+			tags = append(tags, nostr.Tag{"-"})
+		case 4, 5:
+			tags = append(tags, nostr.Tag{"p", author((by + 1) % corpusAuthors).String()})
 		}
 		if kind.IsAddressable() && rnd.IntN(4) > 0 {
 			tags = append([]nostr.Tag{{"d", tagValues[rnd.IntN(4)]}}, tags...)
@@ -366,15 +378,21 @@ func testEvents(t *testing.T, f *fixture) {
 			t.Run(fmt.Sprintf("%s by %d for strangers", tt.name, limit), func(t *testing.T) {
 				f.in(t).answersAs(events, store.EventQuery{Filter: tt.filter, Limit: limit, Public: true, Now: base + corpusSpan/2})
 			})
+			t.Run(fmt.Sprintf("%s by %d for an author", tt.name, limit), func(t *testing.T) {
+				f.in(t).answersAs(events, store.EventQuery{
+					Filter: tt.filter, Limit: limit, Public: true, Now: base + corpusSpan/2, Readers: []nostr.PubKey{author(3)},
+				})
+			})
 		}
 	}
 	t.Run("any filter", func(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
 			f.in(rt).answersAs(events, store.EventQuery{
-				Filter: drawFilter(rt, events),
-				Limit:  rapid.SampledFrom([]int{5, 50, 1000}).Draw(rt, "limit"),
-				Public: rapid.Bool().Draw(rt, "public"),
-				Now:    base + rapid.Int64Range(0, corpusSpan).Draw(rt, "now"),
+				Filter:  drawFilter(rt, events),
+				Limit:   rapid.SampledFrom([]int{5, 50, 1000}).Draw(rt, "limit"),
+				Public:  rapid.Bool().Draw(rt, "public"),
+				Readers: rapid.SliceOfN(rapid.Map(rapid.IntRange(0, corpusAuthors-1), author), 0, 2).Draw(rt, "readers"),
+				Now:     base + rapid.Int64Range(0, corpusSpan).Draw(rt, "now"),
 			})
 		})
 	})

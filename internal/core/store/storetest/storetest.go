@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"check", testChecks},
 		{"rollup", testRollups},
 		{"read", testReads},
+		{"version", testVersions},
 		{"keep", testFull},
 	} {
 		t.Run(role.name, func(t *testing.T) { role.test(t, open) })
