@@ -65,7 +65,7 @@ func Build(ctx context.Context, cfg Config, names []string, log *slog.Logger) (_
 		cfg: cfg, store: a.store, dialer: newDialer(ctx, cfg, a.store, a.owner), owner: a.owner, reg: reg, log: log,
 	}, service.NewMetrics(reg))
 	if slices.Contains(names, apiName) {
-		process := api.Process{Ready: a.ready, Metrics: telemetry.Handler(reg), Version: telemetry.ReadBuild().Version}
+		process := api.Process{Ready: a.ready, Metrics: telemetry.Handler(reg), Registry: reg, Version: telemetry.ReadBuild().Version}
 		a.api = api.New(cfg.API, a.store, process, log.With("service", apiName))
 		if err := a.api.Listen(ctx); err != nil {
 			return nil, err

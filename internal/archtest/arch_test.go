@@ -50,6 +50,7 @@ var layers = []struct {
 	{"internal/core/query", 5},
 	{"internal/core/archive", 5},
 	{"internal/simnet", 5},
+	{"internal/services/api/face", 5},
 	// Services.
 	{"internal/services/*", 6},
 	// The root.

@@ -35,8 +35,8 @@ type ClientMessage struct {
 }
 
 const (
-	// maxSub is NIP-01's longest subscription id, in characters.
-	maxSub = 64
+	// MaxSub is NIP-01's longest subscription id, in characters.
+	MaxSub = 64
 	// maxFilters bounds the filters of one message: an empty one is two bytes
 	// of text and sixty times that in memory.
 	maxFilters = 256
@@ -126,7 +126,8 @@ func (m *Message) scan(b []byte, i int) (int, Reason) {
 
 // ParseClientMessage reads one message from a client. Elements beyond those
 // that the NIPs define are read over, except that every further element of REQ
-// and COUNT is a filter. The error is a *ParseError.
+// and COUNT is a filter. The error is a *ParseError, with which Label and Sub are
+// what was read of them, so that a relay can say which request it means.
 func ParseClientMessage(b []byte) (ClientMessage, error) {
 	var m ClientMessage
 	label, i, r := scanLabel(b)
@@ -135,7 +136,7 @@ func ParseClientMessage(b []byte) (ClientMessage, error) {
 		i, r = m.scan(b, i)
 	}
 	if r != "" {
-		return ClientMessage{}, &ParseError{Reason: r, Offset: min(i, len(b))}
+		return ClientMessage{Label: m.Label, Sub: m.Sub}, &ParseError{Reason: r, Offset: min(i, len(b))}
 	}
 	return m, nil
 }
@@ -154,7 +155,8 @@ func (m *ClientMessage) scan(b []byte, i int) (int, Reason) {
 		if m.Sub, i, r = scanText(b, i, ReasonSub); r != "" {
 			return i, r
 		}
-		if m.Sub == "" || utf8.RuneCountInString(m.Sub) > maxSub {
+		if m.Sub == "" || utf8.RuneCountInString(m.Sub) > MaxSub {
+			m.Sub = ""
 			return at, ReasonSub
 		}
 	}

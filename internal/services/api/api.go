@@ -1,6 +1,7 @@
 // Package api owns what the archive shows to people and programs over HTTP: the
 // pages, REST below /api/v1, and the health of the process. It only reads, and
-// asks everything through the catalogue of package query.
+// asks everything through the catalogue of package query. At the address of the
+// pages it lets package face be a relay.
 package api
 
 import (
@@ -13,14 +14,17 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/netutil"
 
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/service"
 	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/services/api/face"
 )
 
 // Config is what an operator may choose.
@@ -29,11 +33,13 @@ type Config struct {
 	Listen string `yaml:"listen"`
 	// Timeout bounds the answer to one request.
 	Timeout config.Duration `yaml:"timeout"`
+	// Relay says how the archive is a relay, at the same address.
+	Relay face.Config `yaml:"relay"`
 }
 
 // DefaultConfig returns the values of keys that are not set.
 func DefaultConfig() Config {
-	return Config{Listen: "127.0.0.1:8080", Timeout: config.Duration(10 * time.Second)}
+	return Config{Listen: "127.0.0.1:8080", Timeout: config.Duration(10 * time.Second), Relay: face.DefaultConfig()}
 }
 
 // Validate reports values that cannot work.
@@ -47,6 +53,7 @@ func (c Config) Validate(check *config.Check) {
 // Store is what the api needs of the archive.
 type Store interface {
 	query.Store
+	face.Store
 }
 
 // Process is what the api shows of the process it runs in.
@@ -55,6 +62,8 @@ type Process struct {
 	Ready func(context.Context) error
 	// Metrics serves /metrics.
 	Metrics http.Handler
+	// Registry takes the metrics of the relay; nil for none.
+	Registry prometheus.Registerer
 	// Version is shown at the foot of pages.
 	Version string
 }
@@ -63,6 +72,7 @@ type Process struct {
 type Service struct {
 	cfg     Config
 	query   *query.Catalogue
+	face    *face.Face
 	process Process
 	log     *slog.Logger
 
@@ -71,7 +81,10 @@ type Service struct {
 
 // New returns an api that reads from st.
 func New(cfg Config, st Store, process Process, log *slog.Logger) *Service {
-	return &Service{cfg: cfg, query: query.New(st), process: process, log: log}
+	return &Service{
+		cfg: cfg, query: query.New(st), process: process, log: log,
+		face: face.New(cfg.Relay, st, cfg.Timeout.Std(), process.Version, process.Registry, log),
+	}
 }
 
 // Listen takes the port, so that a busy one is an error before anything runs.
@@ -98,8 +111,8 @@ func (s *Service) Close() error {
 	return nil
 }
 
-// The bounds of what one process serves at a time. Connections are files, which
-// the synchronizer needs too.
+// The bounds of what one process serves at a time, besides the connections that
+// the relay is allowed. Connections are files, which the synchronizer needs too.
 const (
 	maxConnections = 1024
 	maxHeader      = 64 << 10 // a filter is in the address
@@ -118,13 +131,17 @@ func (s *Service) Run(ctx context.Context) error {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(netutil.LimitListener(s.listener, maxConnections)) }()
-	s.log.InfoContext(ctx, "serving", "address", s.listener.Addr().String())
 	until, cancel := service.UntilStop(ctx)
 	defer cancel()
+	var relay sync.WaitGroup
+	relay.Go(func() { s.face.Run(until) })
+	defer relay.Wait()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(netutil.LimitListener(s.listener, maxConnections+s.cfg.Relay.Connections)) }()
+	s.log.InfoContext(ctx, "serving", "address", s.listener.Addr().String())
 	select {
 	case err := <-served:
+		cancel()
 		return fmt.Errorf("serve: %w", err)
 	case <-until.Done():
 	}
@@ -152,7 +169,14 @@ func (s *Service) handler() http.Handler {
 		plain(w, http.StatusOK, "ready\n")
 	})
 	mux.Handle("GET /metrics", s.process.Metrics)
-	return s.guard(mux)
+	guarded := s.guard(mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.face.Wants(r) { // its connections last
+			s.face.ServeHTTP(w, r)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	})
 }
 
 // guard bounds the time of a request and sets the headers of every answer.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -16,15 +17,19 @@ type AcceptOptions struct {
 	MaxFrame int
 	// Compress answers an offer of compression (permessage-deflate).
 	Compress bool
+	// Message bounds the time from the first bytes of a message to its last.
+	// Default: none.
+	Message time.Duration
 }
 
 // Conn is a connection on the side of a relay: messages in and out, and the
 // means to break the rules that scripted relays need. Writes may be concurrent;
 // reads may not.
 type Conn struct {
-	ws   *websocket.Conn
-	conn net.Conn
-	buf  bytes.Buffer
+	ws      *websocket.Conn
+	conn    net.Conn
+	buf     bytes.Buffer
+	message time.Duration
 }
 
 // Accept makes a connection of an HTTP request. On error it has answered the
@@ -46,7 +51,7 @@ func Accept(w http.ResponseWriter, r *http.Request, o AcceptOptions) (*Conn, err
 		return nil, err
 	}
 	ws.SetReadLimit(int64(o.MaxFrame))
-	return &Conn{ws: ws, conn: tap.conn}, nil
+	return &Conn{ws: ws, conn: tap.conn, message: o.Message}, nil
 }
 
 // tap keeps the connection that the library takes over.
@@ -70,10 +75,20 @@ func (c *Conn) ReadMessage(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.buf.Reset()
+	if c.buf.Reset(); c.buf.Cap() > keepServed {
+		c.buf = bytes.Buffer{}
+	}
+	if c.message > 0 {
+		_ = c.conn.SetReadDeadline(time.Now().Add(c.message))
+		defer func() { _ = c.conn.SetReadDeadline(time.Time{}) }()
+	}
 	_, err = c.buf.ReadFrom(r)
 	return c.buf.Bytes(), err
 }
+
+// keepServed is how large a buffer may be that is kept between messages: a relay
+// has many connections, of which most say little.
+const keepServed = 4 << 10
 
 // WriteMessage sends a text message.
 func (c *Conn) WriteMessage(ctx context.Context, b []byte) error {
