@@ -380,7 +380,8 @@ func TestConfig(t *testing.T) {
 		{"127.0.0.1:8080", time.Millisecond, "timeout"},
 		{"127.0.0.1:8080", time.Hour, "timeout"},
 	} {
-		cfg := api.Config{Listen: test.listen, Timeout: config.Duration(test.timeout)}
+		cfg := api.DefaultConfig()
+		cfg.Listen, cfg.Timeout = test.listen, config.Duration(test.timeout)
 		_, err := config.Load(&cfg, config.Sources{})
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%q, %v: %v", test.listen, test.timeout, err)
