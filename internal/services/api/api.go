@@ -137,7 +137,9 @@ func (s *Service) Run(ctx context.Context) error {
 	relay.Go(func() { s.face.Run(until) })
 	defer relay.Wait()
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(netutil.LimitListener(s.listener, maxConnections+s.cfg.Relay.Connections)) }()
+	go func() {
+		served <- server.Serve(netutil.LimitListener(s.listener, maxConnections+s.cfg.Relay.Connections))
+	}()
 	s.log.InfoContext(ctx, "serving", "address", s.listener.Addr().String())
 	select {
 	case err := <-served:
