@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 )
@@ -60,9 +61,15 @@ func hostKey(addr netip.Addr) string {
 }
 
 // acquire waits for an active slot of key and for the right to open a
-// connection. It fails with the context, or when the other processes cannot be
-// asked.
+// connection, for at most half of the time that ctx leaves: what fails after a
+// turn that came has then had its time, and one that came too late is nothing
+// that a relay did. It also fails when the other processes cannot be asked.
 func (b *budget) acquire(ctx context.Context, key string) (*lease, error) {
+	if end, ends := ctx.Deadline(); ends {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
+	}
 	if err := b.enter(ctx, key); err != nil {
 		return nil, err
 	}

@@ -28,8 +28,8 @@ const (
 	// CauseOverlay: the overlay network knows no way to the service now: no
 	// descriptor, or no introduction or rendezvous came about.
 	CauseOverlay Cause = "overlay-unreachable"
-	// CauseBusy: our own limits left no time for the connection. Says nothing
-	// about the relay.
+	// CauseBusy: our own limits took more than half of the time for the
+	// connection. Says nothing about the relay.
 	CauseBusy Cause = "busy"
 	// CauseSelf: more likely our fault than the relay's, such as a lack of file
 	// descriptors or a network that is down here.

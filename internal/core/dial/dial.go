@@ -175,9 +175,10 @@ func (d *Dialer) Enabled(n relay.Network) bool {
 	return n == relay.Clearnet || d.proxies[n] != ""
 }
 
-// Dial opens a connection to the relay, with TLS for wss, and waits for the
-// budgets as long as ctx allows. Failures are *Error; only our own
-// cancellation is returned as it is.
+// Dial opens a connection to the relay, with TLS for wss. It waits for the
+// budgets for at most half of the time that ctx leaves, and fails as CauseBusy
+// when that is not enough. Failures are *Error; only our own cancellation is
+// returned as it is.
 func (d *Dialer) Dial(ctx context.Context, u relay.URL) (*Conn, error) {
 	return d.open(ctx, target{
 		network: u.Network(), host: u.Hostname(), port: u.Port(),
@@ -250,11 +251,12 @@ func (d *Dialer) reach(ctx context.Context, t target) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: parse port: %w", t, err)
 	}
-	a, err := d.race(ctx, addrs, uint16(port))
-	if err != nil {
-		return nil, fail(ctx, PhaseConnect, t, trace, err)
+	a := d.race(ctx, addrs, uint16(port))
+	trace.Wait, trace.TCP = a.wait, a.took
+	if a.err != nil {
+		return nil, fail(ctx, PhaseConnect, t, trace, a.err)
 	}
-	trace.Wait, trace.TCP, trace.Addr = a.wait, a.took, a.addr
+	trace.Addr = a.addr
 	return newConn(a.conn, a.lease, trace), nil
 }
 
@@ -330,9 +332,10 @@ type attempt struct {
 // (RFC 8305, section 5).
 const headStart = 250 * time.Millisecond
 
-// race connects to the first address that answers. Each address waits for its
-// own budget; all attempts have ended when race returns.
-func (d *Dialer) race(ctx context.Context, addrs []netip.Addr, port uint16) (attempt, error) {
+// race connects to the first address that answers, or returns the failure that
+// speaks for all. Each address waits for its own budget; all attempts have
+// ended when race returns.
+func (d *Dialer) race(ctx context.Context, addrs []netip.Addr, port uint16) attempt {
 	ctx, cancel := context.WithCancel(ctx)
 	results := make(chan attempt, len(addrs))
 	var running sync.WaitGroup
@@ -349,7 +352,7 @@ func (d *Dialer) race(ctx context.Context, addrs []netip.Addr, port uint16) (att
 	defer timer.Stop()
 	start()
 
-	var failed error
+	var failed attempt
 	for done := 0; done < len(addrs); {
 		select {
 		case <-timer.C:
@@ -364,11 +367,11 @@ func (d *Dialer) race(ctx context.Context, addrs []netip.Addr, port uint16) (att
 						late.lease.release()
 					}
 				}
-				return a, nil
+				return a
 			}
 			done++
-			if failed == nil || rank(classify(PhaseConnect, a.err)) > rank(classify(PhaseConnect, failed)) {
-				failed = a.err
+			if failed.err == nil || rank(classify(PhaseConnect, a.err)) > rank(classify(PhaseConnect, failed.err)) {
+				failed = a
 			}
 		}
 		if next < len(addrs) {
@@ -376,7 +379,7 @@ func (d *Dialer) race(ctx context.Context, addrs []netip.Addr, port uint16) (att
 			timer.Reset(headStart)
 		}
 	}
-	return attempt{}, failed
+	return failed
 }
 
 func (d *Dialer) attempt(ctx context.Context, addr netip.AddrPort) attempt {

@@ -279,6 +279,59 @@ func TestCancelAndBusy(t *testing.T) {
 	})
 }
 
+// TestLateTurn has a connection wait for its turn and then fail: that is the
+// host's fault when it had half of the time, and ours when its turn came later.
+// What the wait took is told in both cases, of one address and of several.
+func TestLateTurn(t *testing.T) {
+	onion := "ws://2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion"
+	for _, tt := range []struct {
+		name, url  string
+		held, wait time.Duration
+		cause      Cause
+	}{
+		{"at once", "ws://9.9.9.9", 0, 0, CauseTCPRefused},
+		{"in time", "ws://9.9.9.9", 9 * time.Second, 9 * time.Second, CauseTCPRefused},
+		{"in time, an overlay", onion, 9 * time.Second, 9 * time.Second, CauseProxyDown},
+		{"several addresses", "ws://relay.example.com", 9 * time.Second, 9 * time.Second, CauseTCPRefused},
+		{"too late", "ws://9.9.9.9", 11 * time.Second, 10 * time.Second, CauseBusy},
+		{"too late, an overlay", onion, 11 * time.Second, 10 * time.Second, CauseBusy},
+		{"never", "ws://9.9.9.9", time.Hour, 10 * time.Second, CauseBusy},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := DefaultConfig()
+				cfg.PerAddress, cfg.Tor = 1, "127.0.0.1:9050"
+				d := New(cfg).Over(func(context.Context, string, string) (net.Conn, error) {
+					return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+				})
+				d.lookup = names(map[string][]string{"relay.example.com.": {"9.9.9.9", "8.8.8.8"}})
+				u := parse(t, tt.url)
+				for _, host := range []string{"9.9.9.9", "8.8.8.8", u.Hostname()} {
+					if tt.held == 0 || d.budget.hosts[host] != nil {
+						continue
+					}
+					other, err := d.budget.acquire(t.Context(), host)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer time.AfterFunc(tt.held, other.release).Stop()
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				_, err := d.Dial(ctx, u)
+				failed, ok := errors.AsType[*Error](err)
+				if !ok || failed.Cause != tt.cause || failed.Phase != PhaseConnect {
+					t.Fatalf("%v, want %q", err, tt.cause)
+				}
+				// An address that joins later waits less.
+				if w := failed.Trace.Wait; w > tt.wait || w < tt.wait-headStart {
+					t.Errorf("waited %s, want %s", w, tt.wait)
+				}
+			})
+		})
+	}
+}
+
 // certificate makes a chain of one for names.
 func certificate(t *testing.T, notAfter time.Time, names ...string) (tls.Certificate, *x509.CertPool) {
 	t.Helper()

@@ -92,8 +92,7 @@ type Report struct {
 
 // Check runs every probe on one relay. It reads and writes no store.
 func (s *Service) Check(ctx context.Context, r store.Relay) Report {
-	timeout := s.timeout(r.URL.Network())
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout(r.URL.Network()))
 	defer cancel()
 	at := time.Now().Unix()
 	results := probe.Check(ctx, r.URL, s.dialer)
@@ -107,18 +106,7 @@ func (s *Service) Check(ctx context.Context, r store.Relay) Report {
 		}
 	}
 	report.State, report.Cause = judge(r, report.Checks, at)
-	if report.State != store.StateUp && ctx.Err() != nil && waited(results) > timeout/2 {
-		report.State, report.Cause = r.State, dial.CauseBusy // it had too little of the time
-	}
 	return report
-}
-
-func waited(results []probe.Result) time.Duration {
-	var sum time.Duration
-	for _, r := range results {
-		sum += r.Waited
-	}
-	return sum
 }
 
 func (s *Service) timeout(n relay.Network) time.Duration {

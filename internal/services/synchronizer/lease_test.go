@@ -92,10 +92,6 @@ func TestLeaseOutlastsVisit(t *testing.T) {
 			visit: 10 * time.Minute, attempts: 3, min: 27 * time.Second, max: 33 * time.Second,
 		},
 		{
-			name: "a turn too late to dial", sloth: sloth{dial: 24 * time.Hour, cause: dial.CauseTCPTimeout},
-			visit: 10 * time.Minute, attempts: 3, min: 27 * time.Second, max: 33 * time.Second,
-		},
-		{
 			name: "slow answers", sloth: sloth{dial: dialTime - almost, answer: 3*time.Minute - almost, end: session.EOSE},
 			visit: 10 * time.Minute, min: 9 * time.Second, max: 11 * time.Second,
 		},

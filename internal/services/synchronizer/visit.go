@@ -447,9 +447,7 @@ func (v *visit) stay(ctx context.Context) error {
 	return v.work(ctx)
 }
 
-// enter opens a connection, within dialTime and what is left of the visit. What
-// has not come about by then waited for its turn most of the time: that is
-// nothing the relay could be blamed for.
+// enter opens a connection, within dialTime and what is left of the visit.
 func (v *visit) enter(ctx context.Context) error {
 	patience := dialTime
 	if !v.until.IsZero() {
@@ -469,8 +467,6 @@ func (v *visit) enter(ctx context.Context) error {
 		return &halt{why: stopped}
 	case v.late():
 		return &halt{why: yielded}
-	case dialling.Err() != nil:
-		return &halt{why: lost, cause: dial.CauseBusy}
 	case cause != "":
 		return &halt{why: lost, cause: cause}
 	}

@@ -5,8 +5,8 @@
 package validator
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -152,10 +152,7 @@ func (s *Service) timeout(url relay.URL) time.Duration {
 func (s *Service) verdict(ctx context.Context, c store.Candidate) store.Verdict {
 	trial, cancel := context.WithTimeout(ctx, s.timeout(c.URL))
 	defer cancel()
-	cause, waited := s.try(trial, c.URL)
-	if cause != "" && trial.Err() != nil && waited > s.timeout(c.URL)/2 {
-		cause = dial.CauseBusy // it had too little of the time
-	}
+	cause := s.try(trial, c.URL)
 	s.log.DebugContext(ctx, "candidate tried", "relay", c.URL.String(), "cause", string(cause))
 	now := time.Now()
 	v := store.Verdict{URL: c.URL, Owner: s.owner, At: now.Unix(), Valid: cause == "", Cause: cause, Ours: store.Ours(cause)}
@@ -180,31 +177,22 @@ func (s *Service) wait(failures int) time.Duration {
 
 // try returns the empty cause when what answers is a relay: it sent an event,
 // an EOSE, a CLOSED or a challenge to our request. A WebSocket that is silent
-// or speaks something else is none. The second result is how long our own
-// budgets let the trial wait, as far as is known.
-func (s *Service) try(ctx context.Context, url relay.URL) (dial.Cause, time.Duration) {
+// or speaks something else is none.
+func (s *Service) try(ctx context.Context, url relay.URL) dial.Cause {
 	// Silence is told from slowness before the trial ends.
 	conn, err := session.Dial(ctx, url, session.Options{Dialer: s.dialer, Idle: s.timeout(url) / 2})
 	if err != nil {
-		var waited time.Duration
-		if failed, ok := errors.AsType[*dial.Error](err); ok {
-			waited = failed.Trace.Wait
-		}
-		if cause := dial.CauseOf(err); cause != "" {
-			return cause, waited
-		}
-		return dial.CauseWSTimeout, waited
+		return cmp.Or(dial.CauseOf(err), dial.CauseWSTimeout)
 	}
 	defer conn.Close(ctx)
 	page, err := conn.Req(ctx, nostr.Filter{Kinds: []nostr.Kind{1}, Limit: new(1)}, func([]byte) error { return nil })
-	waited := conn.Opening().Wait
 	switch {
 	case page.Events > 0, page.End.EOSE(), page.End.Kind == session.Closed, page.Challenged:
-		return "", waited
+		return ""
 	case err != nil:
-		return dial.CauseReadTimeout, waited
+		return dial.CauseReadTimeout
 	case page.End.Kind == session.Idle, page.End.Kind == session.Notice, page.End.Kind == session.Slow:
-		return dial.CauseNoNostr, waited
+		return dial.CauseNoNostr
 	}
-	return page.End.Cause(), waited
+	return page.End.Cause()
 }

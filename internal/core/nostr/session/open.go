@@ -21,8 +21,8 @@ import (
 	"bigbrotr/internal/core/relay"
 )
 
-// Dial opens a session with the relay. It waits for the dialer's budgets as
-// long as ctx allows. Failures are *dial.Error; only our own cancellation is
+// Dial opens a session with the relay, whose connection waits for the dialer's
+// budgets as dial.Dialer.Dial does. Failures are *dial.Error; only our own cancellation is
 // returned as it is. Redirects are not followed: the relay at another URL is
 // another relay.
 func Dial(ctx context.Context, u relay.URL, o Options) (*Session, error) {

@@ -19,7 +19,7 @@ func open(ctx context.Context, t *Target) (Result, bool) {
 			r.Cause = dial.CauseReadTimeout
 		}
 		if failed, ok := errors.AsType[*dial.Error](err); ok {
-			t.failed, r.Waited = failed.Phase, failed.Trace.Wait
+			t.failed = failed.Phase
 			if failed.Status != 0 {
 				r.Detail = "HTTP status " + strconv.Itoa(failed.Status)
 			}
@@ -28,7 +28,7 @@ func open(ctx context.Context, t *Target) (Result, bool) {
 	}
 	t.session = s
 	o := s.Opening()
-	return Result{OK: true, Waited: o.Wait, Values: map[string]float64{
+	return Result{OK: true, Values: map[string]float64{
 		"dns_ms":  milliseconds(o.DNS),
 		"tcp_ms":  milliseconds(o.TCP),
 		"tls_ms":  milliseconds(o.TLS),

@@ -15,15 +15,12 @@ import (
 
 // Result is what one probe found.
 type Result struct {
-	Probe  string
-	OK     bool
-	Cause  dial.Cause         // why not OK
-	Values map[string]float64 // numbers by name; durations in milliseconds
-	Detail string             // a bounded remark; untrusted text
-	// Waited is how long our own budgets let the probe wait for its connection,
-	// as far as is known. Only the first probe that connects knows.
-	Waited   time.Duration
-	Document []byte // canonical JSON, for probes that bring one
+	Probe    string
+	OK       bool
+	Cause    dial.Cause         // why not OK
+	Values   map[string]float64 // numbers by name; durations in milliseconds
+	Detail   string             // a bounded remark; untrusted text
+	Document []byte             // canonical JSON, for probes that bring one
 }
 
 // Probe is a check.
