@@ -82,6 +82,11 @@ type Outage struct {
 type Checks interface {
 	// SaveOutcomes writes results and documents, opens an outage when the state
 	// leaves up, closes it when it returns, and reschedules. One transaction.
+	// Of a relay whose lease is no longer that of Next.Owner only the results
+	// are written, which were true when they were found: its state and schedule
+	// are decided by whoever leased it since. Several outcomes of one relay
+	// follow one another in the order given, and the last Next counts.
+	// Idempotent.
 	SaveOutcomes(ctx context.Context, outcomes []Outcome) error
 	// LatestChecks returns the newest result of every probe of a relay, with
 	// documents, by probe name.

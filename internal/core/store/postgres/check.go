@@ -29,27 +29,42 @@ const (
 		WHERE NOT EXISTS (SELECT 1 FROM outage WHERE relay_id = $1 AND ended = 0) ON CONFLICT (relay_id, started) DO NOTHING`
 	sqlCloseOutage = `UPDATE outage SET ended = $1 WHERE relay_id = $2 AND ended = 0`
 	sqlSetChecked  = `UPDATE relay SET checked_at = greatest(checked_at, $2) WHERE id = $1`
-	sqlSetOpen     = `UPDATE relay SET open_ms = $2 WHERE id = $1`
-	sqlSetRead     = `UPDATE relay SET read_ms = $2 WHERE id = $1`
-	sqlSetDocument = `UPDATE relay SET name = $2, software = $3 WHERE id = $1`
+	sqlSetOpen     = `UPDATE relay SET open_ms = $2 WHERE id = $1 AND checked_at <= $3`
+	sqlSetRead     = `UPDATE relay SET read_ms = $2 WHERE id = $1 AND checked_at <= $3`
+	sqlSetDocument = `UPDATE relay SET name = $2, software = $3 WHERE id = $1 AND checked_at <= $4`
+	// Nobody leases these relays before the transaction ends.
+	sqlLeaseOwners = `
+		SELECT w.relay_id, w.lease_owner FROM unnest($1::text[], $2::integer[]) AS u (service, relay_id)
+		JOIN work w ON w.service = u.service AND w.relay_id = u.relay_id
+		ORDER BY w.service, w.relay_id FOR UPDATE OF w`
 )
 
 // SaveOutcomes implements store.Checks. A relay that was never up has an outage
-// from its first failed check on. The relays are leased, so that nobody else
-// saves of them at the same time.
+// from its first failed check on.
 func (db *DB) SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error {
+	next := make([]store.Next, len(outcomes))
+	for i := range outcomes {
+		next[i] = outcomes[i].Next
+	}
+	next = store.LastNext(next)
 	err := db.write(ctx, func(tx pgx.Tx) error {
+		owners, err := leaseOwners(ctx, tx, next)
+		if err != nil {
+			return err
+		}
 		var b pgx.Batch
-		var next []store.Next
 		queueDocuments(&b, outcomes)
 		for i := range outcomes {
+			o := &outcomes[i]
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := queueOutcome(&b, &outcomes[i]); err != nil {
+			if err := queueChecks(&b, o); err != nil {
 				return err
 			}
-			next = append(next, outcomes[i].Next)
+			if owners[o.Relay] == o.Next.Owner {
+				queueState(&b, o)
+			}
 		}
 		queueNext(&b, next)
 		return tx.SendBatch(ctx, &b).Close()
@@ -58,6 +73,24 @@ func (db *DB) SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error 
 		return fmt.Errorf("save outcomes: %w", err)
 	}
 	return nil
+}
+
+// leaseOwners returns who leases the relays; those that nobody does are left
+// out.
+func leaseOwners(ctx context.Context, tx pgx.Tx, next []store.Next) (map[store.RelayID]string, error) {
+	services, relays := make([]string, len(next)), make([]int32, len(next))
+	for i, n := range next {
+		services[i], relays[i] = n.Service, int32(n.Relay)
+	}
+	owners := make(map[store.RelayID]string, len(next))
+	err := each(ctx, tx, func(rows pgx.Rows) error {
+		var relay store.RelayID
+		var owner string
+		err := rows.Scan(&relay, &owner)
+		owners[relay] = owner
+		return err
+	}, sqlLeaseOwners, services, relays)
+	return owners, err
 }
 
 // queueDocuments adds the documents of outcomes by id: several processes may
@@ -77,13 +110,17 @@ func queueDocuments(b *pgx.Batch, outcomes []store.Outcome) {
 	}
 }
 
-func queueOutcome(b *pgx.Batch, o *store.Outcome) error {
-	relay := int32(o.Relay)
+func queueChecks(b *pgx.Batch, o *store.Outcome) error {
 	for i := range o.Checks {
-		if err := queueCheck(b, relay, &o.Checks[i]); err != nil {
+		if err := queueCheck(b, int32(o.Relay), &o.Checks[i]); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func queueState(b *pgx.Batch, o *store.Outcome) {
+	relay := int32(o.Relay)
 	b.Queue(sqlSetState, relay, string(o.State), o.At, string(o.Cause), o.LastUp, int32(o.Failures))
 	switch o.State {
 	case store.StateUp:
@@ -92,7 +129,6 @@ func queueOutcome(b *pgx.Batch, o *store.Outcome) error {
 	default:
 		b.Queue(sqlOpenOutage, relay, o.At, string(o.Cause))
 	}
-	return nil
 }
 
 func queueCheck(b *pgx.Batch, relay int32, check *store.Check) error {
@@ -101,7 +137,7 @@ func queueCheck(b *pgx.Batch, relay int32, check *store.Check) error {
 		id := d.ID()
 		document = id[:]
 		name, software := d.Introduces()
-		b.Queue(sqlSetDocument, relay, name, software)
+		b.Queue(sqlSetDocument, relay, name, software, check.At)
 	}
 	numbers := maps.Clone(check.Values)
 	maps.DeleteFunc(numbers, func(_ string, v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
@@ -115,10 +151,10 @@ func queueCheck(b *pgx.Batch, relay int32, check *store.Check) error {
 		return nil
 	}
 	if ms, ok := numbers[store.ValueOpen]; ok {
-		b.Queue(sqlSetOpen, relay, ms)
+		b.Queue(sqlSetOpen, relay, ms, check.At)
 	}
 	if ms, ok := numbers[store.ValueRead]; ok {
-		b.Queue(sqlSetRead, relay, ms)
+		b.Queue(sqlSetRead, relay, ms, check.At)
 	}
 	return nil
 }

@@ -23,20 +23,31 @@ const (
 		WHERE NOT EXISTS (SELECT 1 FROM outage WHERE relay_id = ?1 AND ended = 0) ON CONFLICT DO NOTHING`
 	sqlCloseOutage = `UPDATE outage SET ended = ? WHERE relay_id = ? AND ended = 0`
 	sqlSetChecked  = `UPDATE relay SET checked_at = max(checked_at, ?2) WHERE id = ?1`
-	sqlSetOpen     = `UPDATE relay SET open_ms = ?2 WHERE id = ?1`
-	sqlSetRead     = `UPDATE relay SET read_ms = ?2 WHERE id = ?1`
-	sqlSetDocument = `UPDATE relay SET name = ?2, software = ?3 WHERE id = ?1`
+	sqlSetOpen     = `UPDATE relay SET open_ms = ?2 WHERE id = ?1 AND checked_at <= ?3`
+	sqlSetRead     = `UPDATE relay SET read_ms = ?2 WHERE id = ?1 AND checked_at <= ?3`
+	sqlSetDocument = `UPDATE relay SET name = ?2, software = ?3 WHERE id = ?1 AND checked_at <= ?4`
+	sqlLeaseOwner  = `SELECT coalesce((SELECT lease_owner FROM work WHERE service = ? AND relay_id = ?), '')`
 )
 
 // SaveOutcomes implements store.Checks. A relay that was never up has an outage
 // from its first failed check on.
 func (db *DB) SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error {
+	next := make([]store.Next, len(outcomes))
+	for i := range outcomes {
+		next[i] = outcomes[i].Next
+	}
+	next = store.LastNext(next)
 	err := db.write(ctx, func(w *writer) error {
 		for i := range outcomes {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := w.saveOutcome(&outcomes[i]); err != nil {
+			if err := w.saveOutcome(ctx, &outcomes[i]); err != nil {
+				return err
+			}
+		}
+		for _, n := range next {
+			if err := w.saveNext(n); err != nil {
 				return err
 			}
 		}
@@ -48,12 +59,17 @@ func (db *DB) SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error 
 	return nil
 }
 
-func (w *writer) saveOutcome(o *store.Outcome) error {
+// saveOutcome leaves the schedule alone: it frees the lease.
+func (w *writer) saveOutcome(ctx context.Context, o *store.Outcome) error {
 	relay := int64(o.Relay)
 	for i := range o.Checks {
 		if err := w.saveCheck(relay, &o.Checks[i]); err != nil {
 			return err
 		}
+	}
+	var owner string
+	if err := w.c.query(ctx, func(r row) bool { owner = r.text(0); return true }, sqlLeaseOwner, o.Next.Service, relay); err != nil || owner != o.Next.Owner {
+		return err
 	}
 	if _, err := w.c.exec(sqlSetState, relay, string(o.State), o.At, string(o.Cause), o.LastUp, int64(o.Failures)); err != nil {
 		return err
@@ -66,10 +82,7 @@ func (w *writer) saveOutcome(o *store.Outcome) error {
 	default:
 		_, err = w.c.exec(sqlOpenOutage, relay, o.At, string(o.Cause))
 	}
-	if err != nil {
-		return err
-	}
-	return w.saveNext(o.Next)
+	return err
 }
 
 func (w *writer) saveCheck(relay int64, check *store.Check) error {
@@ -81,7 +94,7 @@ func (w *writer) saveCheck(relay int64, check *store.Check) error {
 			return err
 		}
 		name, software := d.Introduces()
-		if _, err := w.c.exec(sqlSetDocument, relay, name, software); err != nil {
+		if _, err := w.c.exec(sqlSetDocument, relay, name, software, check.At); err != nil {
 			return err
 		}
 	}
@@ -99,10 +112,10 @@ func (w *writer) saveCheck(relay int64, check *store.Check) error {
 		return err
 	}
 	if ms, ok := numbers[store.ValueOpen]; ok {
-		_, err = w.c.exec(sqlSetOpen, relay, ms)
+		_, err = w.c.exec(sqlSetOpen, relay, ms, check.At)
 	}
 	if ms, ok := numbers[store.ValueRead]; ok && err == nil {
-		_, err = w.c.exec(sqlSetRead, relay, ms)
+		_, err = w.c.exec(sqlSetRead, relay, ms, check.At)
 	}
 	return err
 }

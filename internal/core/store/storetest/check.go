@@ -132,6 +132,62 @@ func testChecks(t *testing.T, open opener) {
 			f.equal("in time", []store.RelayID{r.ID}, lease(base+60))
 			f.equal("another service", []store.RelayID{r.ID}, f.due(store.Due{Service: "synchronizer", Now: base, Limit: 9, Owner: "a", Until: base + 9}))
 		},
+		"a lost lease": func(t *testing.T, f *fixture) {
+			r := f.relays(2)
+			ids := []store.RelayID{r[0].ID, r[1].ID}
+			lease := func(owner string, now int64) {
+				t.Helper()
+				f.equal("leased by "+owner, ids, f.due(store.Due{Service: "monitor", Now: now, Limit: 9, Owner: owner, Until: now + 50}))
+			}
+			save := func(owner string, list ...store.Outcome) {
+				t.Helper()
+				for i := range list {
+					list[i].Next.Owner = owner
+				}
+				f.must(f.SaveOutcomes(f.ctx, list))
+			}
+			state := func(name string, want ...store.State) {
+				t.Helper()
+				for i, r := range r {
+					got, err := f.Relay(f.ctx, r.URL)
+					f.must(err)
+					f.equal(fmt.Sprint(name, ": relay ", i), want[i], got.State)
+				}
+			}
+			lease("a", base)
+			lease("b", base+50)
+			late := openCheck
+			late.At = base + 51
+			save("a", outcome(ids[0], base+51, store.StateDown, dial.CauseTLS, late), outcome(ids[1], base+51, store.StateDown, dial.CauseTLS))
+			state("what a found does not count", store.StateNew, store.StateNew)
+			f.equal("but is known", []store.Check{late}, f.checks(ids[0]))
+			f.equal("no outage", 0, len(f.outages(ids[0])))
+
+			// The owner's results count one after the other, the last one decides when.
+			newer := openCheck
+			newer.At, newer.Values = base+60, map[string]float64{store.ValueOpen: 7}
+			steps := []store.Outcome{
+				outcome(ids[0], base+52, store.StateDown, dial.CauseTCPRefused), outcome(ids[1], base+52, store.StateUp, ""),
+				outcome(ids[0], base+60, store.StateUp, "", newer),
+			}
+			save("b", steps...)
+			save("b", steps...) // an answer was lost: the lease is free now
+			save("a", outcome(ids[1], base+61, store.StateDown, dial.CauseTLS))
+			state("what b found counts", store.StateUp, store.StateUp)
+			f.equal("outages", []store.Outage{{From: base + 52, To: base + 60, Cause: dial.CauseTCPRefused}}, f.outages(ids[0]))
+			f.equal("due", []store.RelayID{ids[1]}, f.due(store.Due{Service: "monitor", Now: base + 112, Limit: 9, Owner: "look", Until: base}))
+
+			// Late results do not take the place of newer ones.
+			save("a", outcome(ids[0], base+51, store.StateDown, dial.CauseTLS, late))
+			f.equal("the newest", []store.Check{newer}, f.checks(ids[0]))
+			page, err := f.RelaySummaries(f.ctx, store.RelayQuery{Limit: 9})
+			f.must(err)
+			for _, s := range page {
+				if s.Relay.ID == ids[0] && s.OpenMS != 7 {
+					t.Errorf("opens in %v ms, want 7", s.OpenMS)
+				}
+			}
+		},
 		"outages": func(t *testing.T, f *fixture) {
 			r := f.relays(2)
 			at := func(n int) int64 { return base + int64(n)*60 }
