@@ -414,4 +414,21 @@ func doctor(t *testing.T, s *stack, p project) {
 	if len(found) < 5 {
 		t.Errorf("only %d things were examined", len(found))
 	}
+	// What is lost is named, also where only the budgets of connections are kept.
+	conn, err := pgx.Connect(t.Context(), s.admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	for _, table := range []string{"host_slot", "open_pace"} {
+		if _, err := conn.Exec(t.Context(), "REVOKE INSERT ON "+table+" FROM bigbrotr_writer", pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Fatal(err)
+		}
+		found := postgres.Examine(t.Context(), cfg.Store.URL, postgres.Options{Password: cfg.Store.Password.Reveal()})
+		if !slices.ContainsFunc(found, func(f store.Finding) bool {
+			return f.Subject == "rights" && f.Grade == store.GradeBad && strings.Contains(f.Text, "insert on "+table)
+		}) {
+			t.Errorf("without the right to insert into %s: %+v", table, found)
+		}
+	}
 }

@@ -250,19 +250,28 @@ func (e *examination) schema(ctx context.Context) error {
 	return nil
 }
 
+// The tables of each kind of work; of a setting only the owner makes another.
 const sqlRights = `
-	SELECT t, p FROM unnest(array['event', 'sighting', 'work', 'coverage', 'rollup_day', 'setting']) t,
+	SELECT t, p, has_table_privilege(t, p)
+	FROM unnest(array['event', 'sighting', 'work', 'coverage', 'rollup_day', 'host_slot', 'open_pace', 'setting']) t,
 		unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
-	WHERE NOT has_table_privilege(t, p) AND NOT (t = 'setting' AND p <> 'SELECT')`
+	WHERE t <> 'setting' OR p = 'SELECT'`
 
 func (e *examination) rights(ctx context.Context) error {
 	var missing []string
-	reads := true
+	reads, writes := true, false
 	if err := each(ctx, e.pool, func(rows pgx.Rows) error {
 		var table, right string
-		err := rows.Scan(&table, &right)
-		missing = append(missing, strings.ToLower(right)+" on "+table)
-		reads = reads && right != "SELECT"
+		var has bool
+		err := rows.Scan(&table, &right, &has)
+		if !has {
+			missing = append(missing, strings.ToLower(right)+" on "+table)
+		}
+		if right == "SELECT" {
+			reads = reads && has
+		} else {
+			writes = writes || has
+		}
 		return err
 	}, sqlRights); err != nil {
 		return err
@@ -270,11 +279,11 @@ func (e *examination) rights(ctx context.Context) error {
 	switch {
 	case len(missing) == 0:
 		e.found.OK("rights", "may read and write")
-	case !reads:
-		e.found.Bad("rights", "lacks "+strings.Join(missing, ", "), "make the user a member of bigbrotr_writer or bigbrotr_reader and run `bigbrotr migrate` as the owner")
-		e.stop = true
-	default:
+	case reads && !writes:
 		e.found.OK("rights", "may read, not write")
+	default:
+		e.found.Bad("rights", "lacks "+strings.Join(missing, ", "), "make the user a member of bigbrotr_writer or bigbrotr_reader and run `bigbrotr migrate` as the owner")
+		e.stop = !reads
 	}
 	return nil
 }
