@@ -516,36 +516,29 @@ func merge(b *pgx.Batch, p place, old, claims []store.Coverage) {
 	b.Queue(sqlAddCoverage, int32(p.relay), int32(p.filter), los, his, levels, asOf, methods, ns, tails)
 }
 
-// cursor is a place in the order of commits: an event of a batch. The epoch is
-// that of the database; a copy or a restore begins another.
+// cursor is a place in the order of commits: an event of a batch. The epoch
+// names the life of the database in which it was given: numbers that a restored
+// database has lost it gives again, for other events.
 type cursor struct{ epoch, nr, seq int64 }
 
 func (c cursor) String() string {
 	return strconv.FormatInt(c.epoch, 10) + "." + strconv.FormatInt(c.nr, 10) + "." + strconv.FormatInt(c.seq, 10)
 }
 
-// parseCursor reads a cursor of an epoch.
-func parseCursor(text store.Cursor, epoch int64) (cursor, error) {
-	c := cursor{epoch: epoch}
-	if text == "" {
-		return c, nil
-	}
+// parseCursor reads a cursor of any epoch.
+func parseCursor(text store.Cursor) (cursor, error) {
 	parts := strings.Split(string(text), ".")
 	if len(parts) != 3 {
-		return c, store.ErrCursor
+		return cursor{}, store.ErrCursor
 	}
 	var n [3]int64
 	for i, p := range parts {
 		var err error
 		if n[i], err = strconv.ParseInt(p, 10, 64); err != nil || n[i] < 0 {
-			return c, store.ErrCursor
+			return cursor{}, store.ErrCursor
 		}
 	}
-	if n[0] != epoch {
-		return c, store.ErrCursor
-	}
-	c.nr, c.seq = n[1], n[2]
-	return c, nil
+	return cursor{n[0], n[1], n[2]}, nil
 }
 
 // scanRows is how many events a scan asks for at once, scanBytes about how large
@@ -556,7 +549,18 @@ const (
 )
 
 const (
-	sqlEpoch      = `SELECT coalesce((SELECT value::bigint FROM setting WHERE name = 'epoch'), 0), coalesce((SELECT max(nr) FROM batch), 0)`
+	// A database that was restored from a dump or copied is another one, or has
+	// another table; one that a server brought back to an earlier moment, or that
+	// a replica took over, is on another timeline. Files that were put back behind
+	// the server's back look the same: who does that changes the setting.
+	sqlEpoch = `
+		SELECT hashtextextended(concat_ws('/',
+			(SELECT system_identifier FROM pg_control_system()),
+			CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
+				ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer END,
+			(SELECT oid FROM pg_database WHERE datname = current_database()), 'batch'::regclass::oid,
+			(SELECT value FROM setting WHERE name = 'epoch')), 0) & 9223372036854775807`
+	sqlLastBatch  = `SELECT coalesce(max(nr), 0) FROM batch`
 	sqlScanEvents = `SELECT nr, seq, id, pubkey, created_at, kind, first_seen, sig, tags, content, raw, tagh, d, expires
 		FROM scan_events($1, $2, $3, $4, $5, $6, $7, $8)`
 )
@@ -620,12 +624,7 @@ func (db *DB) ScanEvents(ctx context.Context, after store.Cursor, filter nostr.F
 // scan yields the events after a cursor, of a time and of kinds.
 func (db *DB) scan(ctx context.Context, after store.Cursor, since, until int64, kinds []nostr.Kind) iter.Seq2[placed, error] {
 	return func(yield func(placed, error) bool) {
-		var epoch, last int64
-		if err := db.read(ctx, func(q querier) error { return q.QueryRow(ctx, sqlEpoch).Scan(&epoch, &last) }); err != nil {
-			yield(placed{}, err)
-			return
-		}
-		at, err := parseCursor(after, epoch)
+		at, last, err := db.startScan(ctx, after)
 		if err != nil {
 			yield(placed{}, err)
 			return
@@ -659,6 +658,33 @@ func (db *DB) scan(ctx context.Context, after store.Cursor, since, until int64, 
 			at = next
 		}
 	}
+}
+
+// startScan returns where a scan after a cursor begins, and the last batch that there
+// is.
+func (db *DB) startScan(ctx context.Context, after store.Cursor) (at cursor, last int64, err error) {
+	if after != "" {
+		if at, err = parseCursor(after); err != nil {
+			return at, 0, err
+		}
+	}
+	err = db.read(ctx, func(q querier) error {
+		epoch, err := readEpoch(ctx, q)
+		if err != nil {
+			return err
+		}
+		if after != "" && at.epoch != epoch {
+			return store.ErrCursor
+		}
+		at.epoch = epoch
+		return q.QueryRow(ctx, sqlLastBatch).Scan(&last)
+	})
+	return at, last, err
+}
+
+func readEpoch(ctx context.Context, q querier) (epoch int64, err error) {
+	err = q.QueryRow(ctx, sqlEpoch).Scan(&epoch)
+	return epoch, err
 }
 
 // scanPage reads a page and returns how far it came; where it began when

@@ -147,11 +147,20 @@ func (db *DB) SaveFindings(ctx context.Context, reader string, position store.Cu
 	return added, nil
 }
 
-// Position implements store.Candidates.
+// Position implements store.Candidates. What a restored database holds of
+// positions is as old as its batches, so they are positions among these.
 func (db *DB) Position(ctx context.Context, reader string) (position store.Cursor, err error) {
 	err = db.read(ctx, func(q querier) error {
 		position = ""
-		_, err := found(q.QueryRow(ctx, sqlPosition, reader).Scan(&position))
+		if there, err := found(q.QueryRow(ctx, sqlPosition, reader).Scan(&position)); err != nil || !there {
+			return err
+		}
+		at, err := parseCursor(position)
+		if err != nil {
+			return nil // of something else than events
+		}
+		at.epoch, err = readEpoch(ctx, q)
+		position = store.Cursor(at.String())
 		return err
 	})
 	if err != nil {
