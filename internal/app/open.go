@@ -53,11 +53,12 @@ func parseStoreURL(text string) (storeURL, error) {
 	}
 }
 
-// Database is what an open store can do: everything, being copied, and telling
-// what Migrate would do.
+// Database is what an open store can do: everything, being copied and thinned,
+// and telling what Migrate would do.
 type Database interface {
 	store.Store
 	store.Transfer
+	store.Thinner
 	// Pending returns the names of the steps that Migrate would run.
 	Pending(ctx context.Context) ([]string, error)
 }
@@ -74,14 +75,22 @@ func OpenStore(ctx context.Context, cfg Config, log *slog.Logger) (Database, err
 	if err := prepare(ctx, cfg, st); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
+	if err := copied(ctx, cfg, st); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return st, nil
+}
+
+// copied refuses the unfinished copy of another database.
+func copied(ctx context.Context, cfg Config, st Database) error {
 	state, err := st.CopyState(ctx)
 	if err == nil && state.Source != "" {
 		err = fmt.Errorf("it holds an unfinished copy of %s; finish it with `bigbrotr copy`, or begin with an empty database", state.Source)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", cfg.StoreURL(), err), st.Close())
+		return fmt.Errorf("open %s: %w", cfg.StoreURL(), err)
 	}
-	return st, nil
+	return nil
 }
 
 // prepare brings the schema to this version. A database of PostgreSQL that is
@@ -114,15 +123,20 @@ func ReadStore(ctx context.Context, cfg Config, log *slog.Logger) (Database, err
 	return st, nil
 }
 
-// openDatabase opens a store as it is.
+// openDatabase opens a store as it is. Readers take its policy as it is, too.
 func openDatabase(ctx context.Context, cfg Config, readOnly bool, log *slog.Logger) (Database, error) {
+	var keep store.Keep
+	if !readOnly {
+		keep = cfg.Store.keep()
+	}
+	return openKept(ctx, cfg, readOnly, keep, log)
+}
+
+// openKept opens a store that has to have a policy; the zero one takes any.
+func openKept(ctx context.Context, cfg Config, readOnly bool, keep store.Keep, log *slog.Logger) (Database, error) {
 	at, err := parseStoreURL(cfg.StoreURL())
 	if err != nil {
 		return nil, err
-	}
-	var keep store.Keep // readers take what is there
-	if !readOnly {
-		keep = cfg.Store.keep()
 	}
 	if at.postgres != "" {
 		opts := cfg.Store.options(log)
@@ -184,6 +198,9 @@ func explain(cfg Config, err error) error {
 	}
 	if keep, ok := errors.AsType[*store.KeepError](err); ok {
 		remedy = fmt.Sprintf("set store.keep to %s, or name another store", keep.Have)
+		if keep.Have == store.KeepFull {
+			remedy = "set store.keep to full, or take that step with `bigbrotr thin`"
+		}
 	}
 	if pg, ok := errors.AsType[*postgres.ServerError](err); ok {
 		if remedy = remedies[pg.Code]; pg.Code == "" {

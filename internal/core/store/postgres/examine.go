@@ -295,15 +295,9 @@ func (e *examination) partitions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	there := make(map[string]bool, len(have))
-	for _, p := range have {
-		there[p.name] = true
-	}
 	var missing []string
-	for _, p := range periods(time.Now()) {
-		if !there[p.name] {
-			missing = append(missing, p.name)
-		}
+	for _, p := range missingPeriods(have, time.Now()) {
+		missing = append(missing, p.name)
 	}
 	if len(missing) > 0 {
 		e.found.Bad("partitions", "missing: "+strings.Join(missing, ", "), "run `bigbrotr migrate`, or keep the initializer running now and then")
@@ -315,6 +309,11 @@ func (e *examination) partitions(ctx context.Context) error {
 	}
 	if late > 100_000 {
 		e.found.Note("partitions", "more than 100,000 events are dated beyond the last partition", "look whose clock, or whose joke, that is")
+		return nil
+	}
+	if i := mergeable(have, time.Now()); i >= 0 {
+		e.found.Note("partitions", fmt.Sprintf("%d: each costs every question some time", len(have)),
+			fmt.Sprintf("run `bigbrotr migrate` as the owner when there is room for a copy of %d: its quarters become one", have[i].year()))
 		return nil
 	}
 	e.found.OK("partitions", fmt.Sprintf("%d, the last from %s", len(have), time.Unix(have[len(have)-1].lo, 0).UTC().Format(time.DateOnly)))

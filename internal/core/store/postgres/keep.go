@@ -22,6 +22,7 @@ const (
 )
 
 const (
+	sqlOwner     = `SELECT pg_has_role(relowner, 'USAGE'), pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'event'::regclass`
 	sqlLastSeq   = `SELECT coalesce(max(seq), 0) FROM event`
 	sqlThinnable = `
 		SELECT ` + eventColumns + ` FROM event e
@@ -47,6 +48,15 @@ func (db *DB) Thin(ctx context.Context, keep store.Keep, progress func(done, all
 }
 
 func (db *DB) thin(ctx context.Context, keep store.Keep, progress func(done, all int64)) error {
+	// Others could drop what is to go, and would not get the space back.
+	var ours bool
+	var owner string
+	if err := db.read(ctx, func(q querier) error { return q.QueryRow(ctx, sqlOwner).Scan(&ours, &owner) }); err != nil {
+		return err
+	}
+	if !ours {
+		return fmt.Errorf("only %s, who owns the schema, can do that", owner)
+	}
 	at, last, err := db.startThin(ctx, keep)
 	if err != nil {
 		return err

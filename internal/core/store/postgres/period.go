@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,31 +29,66 @@ const (
 	firstQuarter = 2024
 	// ahead is how many quarters there are beyond that of now.
 	ahead = 2
+	// manyPeriods is how many there may be before the quarters of the oldest year
+	// become one: each costs every plan some time. A year's quarters more still
+	// make 32.
+	manyPeriods = 28
 )
 
 // partitioned are the tables that periods cut, parent first.
 var partitioned = []string{"event", "sighting"}
 
-// periods returns the stretches that there should be at a time, in order.
+// isQuarter tells a quarter from years and open ends.
+func (p period) isQuarter() bool { return strings.Contains(p.name, "q") }
+
+// year is that in which a period with a beginning begins.
+func (p period) year() int { return time.Unix(p.lo, 0).UTC().Year() }
+
+// periods returns the stretches that a database made at a time has, in order.
 func periods(now time.Time) []period {
-	var starts []time.Time
+	end := horizon(now)
+	list := []period{{past, math.MinInt64, newYear(firstYear)}}
 	for y := firstYear; y < firstQuarter; y++ {
-		starts = append(starts, time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC))
+		list = append(list, wholeYear(y))
 	}
-	now = now.UTC()
-	last := time.Date(now.Year(), (now.Month()-1)/3*3+1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 3*(ahead+1), 0)
-	for t := time.Date(firstQuarter, 1, 1, 0, 0, 0, 0, time.UTC); !t.After(last); t = t.AddDate(0, 3, 0) {
-		starts = append(starts, t)
-	}
-	list := []period{{past, math.MinInt64, starts[0].Unix()}}
-	for i, t := range starts[:len(starts)-1] {
-		name := strconv.Itoa(t.Year())
-		if t.Year() >= firstQuarter {
-			name = fmt.Sprintf("%dq%d", t.Year(), (t.Month()+2)/3)
+	list = append(list, quarters(newYear(firstQuarter), end)...)
+	list = append(list, period{future, end, math.MaxInt64})
+	for {
+		i := mergeable(list, now)
+		if i < 0 {
+			return list
 		}
-		list = append(list, period{name, t.Unix(), starts[i+1].Unix()})
+		list = slices.Replace(list, i, i+4, wholeYear(list[i].year()))
 	}
-	return append(list, period{future, starts[len(starts)-1].Unix(), math.MaxInt64})
+}
+
+// horizon is where the open end has to begin at a time.
+func horizon(now time.Time) int64 {
+	now = now.UTC()
+	return time.Date(now.Year(), (now.Month()-1)/3*3+1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 3*(ahead+1), 0).Unix()
+}
+
+func newYear(y int) int64 { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC).Unix() }
+
+func wholeYear(y int) period { return period{strconv.Itoa(y), newYear(y), newYear(y + 1)} }
+
+// quarters returns those between the beginnings of two.
+func quarters(from, to int64) (list []period) {
+	for t := time.Unix(from, 0).UTC(); t.Unix() < to; t = t.AddDate(0, 3, 0) {
+		list = append(list, period{fmt.Sprintf("%dq%d", t.Year(), (t.Month()+2)/3), t.Unix(), t.AddDate(0, 3, 0).Unix()})
+	}
+	return list
+}
+
+// mergeable returns where the quarters of the oldest year are that has four and is
+// over, when there are too many periods; -1 when nothing is to be merged.
+func mergeable(list []period, now time.Time) int {
+	for i := 0; len(list) > manyPeriods && i+4 <= len(list); i++ {
+		if list[i].isQuarter() && list[i+3].isQuarter() && list[i].year() == list[i+3].year() && list[i].year() < now.UTC().Year() {
+			return i
+		}
+	}
+	return -1
 }
 
 const (
@@ -81,6 +117,15 @@ func readPeriods(ctx context.Context, q querier) ([]period, error) {
 	return list, err
 }
 
+// missingPeriods returns what is not there yet: everything, or the quarters that
+// have come since.
+func missingPeriods(have []period, now time.Time) []period {
+	if len(have) == 0 {
+		return periods(now)
+	}
+	return quarters(have[len(have)-1].lo, horizon(now))
+}
+
 // makePeriods makes the partitions that are missing at a time. New ones are
 // carved from the open end: it is taken off, what it holds of the new stretch is
 // moved, and it is put back with its new bound.
@@ -89,16 +134,10 @@ func makePeriods(ctx context.Context, tx pgx.Tx, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	var missing []period
-	for _, p := range periods(now) {
-		if !slices.ContainsFunc(have, func(h period) bool { return h.name == p.name }) {
-			missing = append(missing, p)
-		}
-	}
+	missing := missingPeriods(have, now)
 	if len(missing) == 0 {
 		return nil
 	}
-	end := periods(now)[len(periods(now))-1]
 	carved := len(have) > 0
 	for _, table := range partitioned {
 		if carved {
@@ -118,7 +157,7 @@ func makePeriods(ctx context.Context, tx pgx.Tx, now time.Time) error {
 			}
 		}
 		if carved {
-			if err := ddl(ctx, tx, "ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%s) TO (MAXVALUE)", table, table+"_"+future, bound(end.lo)); err != nil {
+			if err := ddl(ctx, tx, "ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%s) TO (MAXVALUE)", table, table+"_"+future, bound(horizon(now))); err != nil {
 				return err
 			}
 		}
@@ -129,7 +168,7 @@ func makePeriods(ctx context.Context, tx pgx.Tx, now time.Time) error {
 		}
 	}
 	if carved {
-		_, err = tx.Exec(ctx, sqlSetPeriodLow, future, end.lo)
+		_, err = tx.Exec(ctx, sqlSetPeriodLow, future, horizon(now))
 	}
 	return err
 }
