@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"bigbrotr/internal/app"
+	"bigbrotr/internal/pgtest"
 	"bigbrotr/internal/simnet"
 )
 
@@ -45,7 +46,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		http.DefaultTransport = unwanted{}
-		return m.Run()
+		return pgtest.Main(m)
 	}())
 }
 
@@ -256,7 +257,12 @@ func add(t testing.TB, n *simnet.Network, b simnet.Behaviour, events ...*simnet.
 // compare holds an archive against the truth of a network.
 func compare(t testing.TB, store string, n *simnet.Network) simnet.Result {
 	t.Helper()
-	st, err := app.ReadStore(t.Context(), configOf(store), quiet())
+	return compareIn(t, configOf(store), n)
+}
+
+func compareIn(t testing.TB, cfg app.Config, n *simnet.Network) simnet.Result {
+	t.Helper()
+	st, err := app.ReadStore(t.Context(), cfg, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,6 +52,7 @@ type cli struct {
 	Export  exportCmd  `cmd:"" help:"Export events as JSONL, in the order of the archive."`
 	Migrate migrateCmd `cmd:"" help:"Bring the schema of the store to this version."`
 	Copy    copyCmd    `cmd:"" help:"Copy an archive into another database, SQLite or PostgreSQL, and compare them."`
+	Thin    thinCmd    `cmd:"" help:"Make an index of a full archive: drop tags, content and signatures for good."`
 	Doctor  doctorCmd  `cmd:"" help:"Look at the store, its settings, proxies and clocks, and say what to do."`
 	Healthy healthyCmd `cmd:"" help:"Ask the running process whether it is ready, for health checks."`
 	URL     urlCmd     `cmd:"" name:"url" help:"Show the canonical form of a relay URL, or why it is none."`
