@@ -188,6 +188,10 @@ func each(ctx context.Context, q querier, scan func(pgx.Rows) error, sql string,
 	if err != nil {
 		return err
 	}
+	return scanAll(rows, scan)
+}
+
+func scanAll(rows pgx.Rows, scan func(pgx.Rows) error) error {
 	defer rows.Close()
 	for rows.Next() {
 		if err := scan(rows); err != nil {

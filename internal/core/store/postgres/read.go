@@ -67,40 +67,33 @@ func (db *DB) Events(ctx context.Context, q store.EventQuery) (events []store.St
 	return events, next, nil
 }
 
-// method is how the events of a filter are found.
-type method struct {
-	sql string
-	// costly says that what a statement takes is not bounded by the number of
-	// events it returns, so that it is asked about short stretches of time.
-	costly bool
-	// ordered says that an index gives the order: to sort more than events of
-	// one second would be to read everything.
-	ordered bool
-	// wide lets it look at all partitions at once.
-	wide bool
-}
-
-// search is the making of one page. It goes back in time from until to since,
-// and asks about few partitions at a time, the newest first: to plan a statement
-// over all of them costs more than to run it.
+// search is the making of one page, from hi back in time to lo.
 type search struct {
 	q      store.EventQuery
 	after  *store.Position
 	wanted store.Matcher
-	method
-	args []any // of the method, behind those of every statement
+	// sql finds the events of the filter, with args behind the arguments of every
+	// search.
+	sql  string
+	args []any
+	// tag has the values of the only condition on tags, when nothing but it is to
+	// be found by an index and it has not been priced yet.
+	tag []int64
+	// costly says that what a statement takes is not bounded by the number of
+	// events it returns, so that it is asked about short stretches of time.
+	costly bool
 	// starts are where periods begin, by which event is partitioned. They only
 	// steer: an answer does not depend on them.
 	starts []int64
 	now    int64
 	lo, hi int64  // what is still to be searched
-	id     []byte // at hi only what has a higher id; nil: everything
-	span   int    // how many periods are asked about next
+	id     []byte // at hi only what has a higher id; empty: everything
+	span   int    // how many periods a costly statement is about next
 	// dear is what a statement may cost, rows how many events the next slice
 	// spans when what costs more is cut.
 	dear float64
 	rows int
-	// bitmaps lets a statement read an index out of order, as tags and ids need.
+	// bitmaps lets a costly statement read an index out of order, as tags need.
 	bitmaps bool
 
 	events []store.Stored
@@ -135,7 +128,7 @@ func newSearch(q store.EventQuery, now time.Time) (*search, error) {
 	return s, nil
 }
 
-// choose picks the method.
+// choose picks the statement.
 func (s *search) choose() {
 	f := &s.q.Filter
 	authors := distinct(f.Authors, authorPrefix)
@@ -155,7 +148,7 @@ func (s *search) choose() {
 		}
 	}
 	streams := max(len(authors), 1) * max(len(kinds), 1)
-	streamed := streams == 1 || streams*min(s.q.Limit, maxRows) <= maxStreamed
+	streamed := len(tags) == 0 && (streams == 1 || streams*min(s.q.Limit, maxRows) <= maxStreamed)
 	switch {
 	case len(f.IDs) > 0:
 		ids := make([][]byte, len(f.IDs))
@@ -163,25 +156,27 @@ func (s *search) choose() {
 			ids[i] = f.IDs[i][:]
 		}
 		slices.SortFunc(ids, bytes.Compare)
-		ids = slices.CompactFunc(ids, bytes.Equal)
-		s.method, s.args = method{sql: sqlByID, wide: true}, []any{ids}
-	case len(tags) == 0 && streams == 1 && len(authors)+len(kinds) == 0:
-		s.method, s.args = method{sql: sqlByTime, ordered: true}, []any{hidden, now}
-	case len(tags) == 0 && streamed && len(authors) == 0:
-		s.method, s.args = method{sql: sqlByKind, ordered: true}, []any{kinds, now}
-	case len(tags) == 0 && streamed && len(kinds) == 0:
-		s.method, s.args = method{sql: sqlByAuthor, ordered: true}, []any{authors, hidden, now}
-	case len(tags) == 0 && streamed:
+		s.sql, s.args = sqlByID, []any{slices.CompactFunc(ids, bytes.Equal)}
+	case streamed && len(authors) == 0 && len(kinds) == 0:
+		s.sql, s.args = sqlByTime, []any{hidden, now}
+	case streamed && len(authors) == 0:
+		s.sql, s.args = sqlByKind, []any{kinds, now}
+	case streamed && len(kinds) == 0:
+		s.sql, s.args = sqlByAuthor, []any{authors, hidden, now}
+	case streamed:
 		var pairs [2][]int64
 		for _, a := range authors {
 			for _, k := range kinds {
 				pairs[0], pairs[1] = append(pairs[0], a), append(pairs[1], k)
 			}
 		}
-		s.method, s.args = method{sql: sqlByAuthorKind, ordered: true}, []any{pairs[0], pairs[1], now}
+		s.sql, s.args = sqlByAuthorKind, []any{pairs[0], pairs[1], now}
 	default:
+		if len(tags) == 1 && len(authors) == 0 {
+			s.tag = tags[0]
+		}
 		tags = append(tags, make([][]int64, tagConditions-len(tags))...)
-		s.method, s.args = method{sql: sqlByAny, costly: true}, []any{authors, kinds, hidden, now, tags[0], tags[1], tags[2]}
+		s.sql, s.args, s.costly = sqlByAny, []any{authors, kinds, hidden, now, tags[0], tags[1], tags[2]}, true
 	}
 }
 
@@ -197,42 +192,18 @@ func distinct[T any](list []T, number func(T) int64) []int64 {
 }
 
 // The arguments of every search: from and to (created_at, inclusive), an id that
-// those of the second "to" must exceed, how many. Where a time is given last but
-// tags, only what does not expire before it counts.
+// those of the second "to" must exceed, how many. Where a time is given besides,
+// only what does not expire before it counts. All but the last are functions of
+// the server.
 const (
-	// OFFSET 0 here, and in the last one, keeps the planner from walking through the
-	// whole stretch by time in the hope that the first few events are soon found.
-	sqlByID = `SELECT ` + eventColumns + ` FROM unnest($5::bytea[]) AS w (id), LATERAL (
-			SELECT * FROM event
-			WHERE id = w.id AND created_at >= $1 AND created_at <= $2 AND (created_at < $2 OR id > $3)
-			OFFSET 0
-		) e
-		ORDER BY e.created_at DESC, e.id LIMIT $4`
-	sqlByTime = `SELECT ` + eventColumns + ` FROM event e
-		WHERE e.created_at >= $1 AND e.created_at <= $2 AND (e.created_at < $2 OR e.id > $3)
-			AND ($5::bigint[] IS NULL OR e.kind <> ALL ($5)) AND ($6::bigint IS NULL OR e.expires IS NULL OR e.expires > $6)
-		ORDER BY e.created_at DESC, e.id LIMIT $4`
-	sqlByKind = `SELECT ` + eventColumns + ` FROM unnest($5::bigint[]) AS w (kind), LATERAL (
-			SELECT * FROM event
-			WHERE kind = w.kind AND created_at >= $1 AND created_at <= $2 AND (created_at < $2 OR id > $3)
-				AND ($6::bigint IS NULL OR expires IS NULL OR expires > $6)
-			ORDER BY created_at DESC, id LIMIT $4
-		) e
-		ORDER BY e.created_at DESC, e.id LIMIT $4`
-	sqlByAuthor = `SELECT ` + eventColumns + ` FROM unnest($5::bigint[]) AS w (author), LATERAL (
-			SELECT * FROM event
-			WHERE author = w.author AND created_at >= $1 AND created_at <= $2 AND (created_at < $2 OR id > $3)
-				AND ($6::bigint[] IS NULL OR kind <> ALL ($6)) AND ($7::bigint IS NULL OR expires IS NULL OR expires > $7)
-			ORDER BY created_at DESC, id LIMIT $4
-		) e
-		ORDER BY e.created_at DESC, e.id LIMIT $4`
-	sqlByAuthorKind = `SELECT ` + eventColumns + ` FROM unnest($5::bigint[], $6::bigint[]) AS w (author, kind), LATERAL (
-			SELECT * FROM event
-			WHERE author = w.author AND kind = w.kind AND created_at >= $1 AND created_at <= $2 AND (created_at < $2 OR id > $3)
-				AND ($7::bigint IS NULL OR expires IS NULL OR expires > $7)
-			ORDER BY created_at DESC, id LIMIT $4
-		) e
-		ORDER BY e.created_at DESC, e.id LIMIT $4`
+	sqlByID         = `SELECT ` + eventColumns + ` FROM events_by_id($1, $2, $3, $4, $5) e`
+	sqlByTime       = `SELECT ` + eventColumns + ` FROM events_by_time($1, $2, $3, $4, $5, $6) e`
+	sqlByKind       = `SELECT ` + eventColumns + ` FROM events_by_kind($1, $2, $3, $4, $5, $6) e`
+	sqlByAuthor     = `SELECT ` + eventColumns + ` FROM events_by_author($1, $2, $3, $4, $5, $6, $7) e`
+	sqlByAuthorKind = `SELECT ` + eventColumns + ` FROM events_by_author_and_kind($1, $2, $3, $4, $5, $6, $7) e`
+	sqlByTag        = `SELECT ` + eventColumns + ` FROM events_by_tag($1, $2, $3, $4, $5, $6, $7, $8) e`
+	// OFFSET 0 keeps the planner from walking through the whole stretch by time in
+	// the hope that the first few events are soon found.
 	sqlByAny = `SELECT ` + eventColumns + ` FROM (
 			SELECT * FROM event
 			WHERE created_at >= $1 AND created_at <= $2 AND (created_at < $2 OR id > $3)
@@ -249,12 +220,12 @@ const (
 // compiler, whatever the planner expects of them. A dear page would make it walk
 // through everything by time for the sake of the order of the table.
 const sqlPlanner = `SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true), set_config('random_page_cost', '1', true),
-	set_config('enable_bitmapscan', $1, true), set_config('enable_sort', $2, true)`
+	set_config('enable_bitmapscan', CASE WHEN $1 THEN 'on' ELSE 'off' END, true)`
 
-// ask runs a statement as the method wants it planned.
+// ask runs a statement that is planned for its values.
 func (s *search) ask(ctx context.Context, conn querier, scan func(pgx.Rows) error, sql string, args ...any) (err error) {
 	var b pgx.Batch
-	b.Queue(sqlPlanner, onOff(s.bitmaps), onOff(!s.ordered))
+	b.Queue(sqlPlanner, s.bitmaps)
 	b.Queue(sql, args...)
 	results := conn.SendBatch(ctx, &b)
 	defer func() { err = errors.Join(err, results.Close()) }()
@@ -265,23 +236,13 @@ func (s *search) ask(ctx context.Context, conn querier, scan func(pgx.Rows) erro
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-func onOff(on bool) string {
-	if on {
-		return "on"
-	}
-	return "off"
+	return scanAll(rows, scan)
 }
 
 func (s *search) run(ctx context.Context, conn querier) error {
+	if err := s.price(ctx, conn); err != nil {
+		return err
+	}
 	for !s.full && s.lo <= s.hi {
 		from, whole, err := s.stretch(ctx, conn)
 		if err != nil {
@@ -309,19 +270,20 @@ func (s *search) run(ctx context.Context, conn querier) error {
 // many events: enough to fill the page if it goes on like that, and no more.
 func (s *search) grow(found int) {
 	wanted := spanGrowth * s.span
-	if found > 0 && s.costly {
+	if found > 0 {
 		wanted = min(wanted, max(1, 2*s.span*(s.q.Limit-len(s.events))/found))
 	}
 	s.span = wanted
 }
 
 // stretch returns from where to hi the next statement searches, and whether
-// those are all the periods it wanted.
+// those are all the periods it wanted. One that is costly is about few periods at
+// a time, the newest first.
 func (s *search) stretch(ctx context.Context, conn querier) (from int64, whole bool, err error) {
-	s.bitmaps = !s.ordered
-	if s.wide {
+	if !s.costly {
 		return s.lo, true, nil
 	}
+	s.bitmaps = true
 	// What is beyond now is so little that it goes with the present.
 	i, found := slices.BinarySearch(s.starts, min(s.hi, s.now))
 	if !found {
@@ -329,10 +291,7 @@ func (s *search) stretch(ctx context.Context, conn querier) (from int64, whole b
 	}
 	for ; ; s.span /= 2 {
 		from = max(s.lo, s.starts[max(i+1-s.span, 0)])
-		if !s.costly {
-			return from, true, nil
-		}
-		cost, err := s.cost(ctx, conn, from)
+		cost, err := s.cost(ctx, conn, sqlCost, s.statement(from)...)
 		if err != nil || cost <= s.dear {
 			return from, true, err
 		}
@@ -347,12 +306,32 @@ func (s *search) stretch(ctx context.Context, conn querier) (from int64, whole b
 	return edge, edge == from, err
 }
 
-const sqlCost = `EXPLAIN (FORMAT JSON) ` + sqlByAny
+// sqlTagCost has no condition but those by which the index of tags is read.
+const (
+	sqlTagCost = `EXPLAIN (FORMAT JSON) SELECT seq FROM event WHERE created_at >= $1 AND created_at <= $2 AND tagh && $3::bigint[]`
+	sqlCost    = `EXPLAIN (FORMAT JSON) ` + sqlByAny
+)
 
-// cost is what the planner expects of the statement for a stretch.
-func (s *search) cost(ctx context.Context, conn querier, from int64) (float64, error) {
+// price looks whether a tag is on so few events that all of them may be collected
+// at once.
+func (s *search) price(ctx context.Context, conn querier) error {
+	if s.tag == nil || s.lo > s.hi {
+		return nil
+	}
+	s.bitmaps = true
+	cost, err := s.cost(ctx, conn, sqlTagCost, s.lo, s.hi, s.tag)
+	if err != nil || cost > s.dear {
+		return err
+	}
+	kinds, hidden, now := s.args[1], s.args[2], s.args[3]
+	s.sql, s.args, s.costly = sqlByTag, []any{s.tag, kinds, hidden, now}, false
+	return nil
+}
+
+// cost is what the planner expects of a statement.
+func (s *search) cost(ctx context.Context, conn querier, sql string, args ...any) (float64, error) {
 	var text []byte
-	if err := s.ask(ctx, conn, func(rows pgx.Rows) error { return rows.Scan(&text) }, sqlCost, s.statement(from)...); err != nil {
+	if err := s.ask(ctx, conn, func(rows pgx.Rows) error { return rows.Scan(&text) }, sql, args...); err != nil {
 		return 0, err
 	}
 	var plans []struct {
@@ -383,7 +362,7 @@ func (s *search) edge(ctx context.Context, conn querier, from int64) (int64, err
 	return edge, nil
 }
 
-// statement returns the arguments of the method for a stretch.
+// statement returns the arguments of the search for a stretch.
 func (s *search) statement(from int64) []any {
 	return append([]any{from, s.hi, s.id, min(s.q.Limit-len(s.events), maxRows)}, s.args...)
 }
@@ -395,7 +374,11 @@ func (s *search) take(ctx context.Context, conn querier, from int64) (more bool,
 	var records []store.Record
 	n, size := 0, s.size
 	var last store.Position
-	if err := s.ask(ctx, conn, func(rows pgx.Rows) error {
+	ask := s.ask
+	if !s.costly {
+		ask = each
+	}
+	if err := ask(ctx, conn, func(rows pgx.Rows) error {
 		if size > pageBytes {
 			more = true // the rest is asked for again, if at all
 			return nil
