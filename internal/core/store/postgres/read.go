@@ -306,9 +306,8 @@ func (s *search) stretch(ctx context.Context, conn querier) (from int64, whole b
 	return edge, edge == from, err
 }
 
-// sqlTagCost has no condition but those by which the index of tags is read.
 const (
-	sqlTagCost = `EXPLAIN (FORMAT JSON) SELECT seq FROM event WHERE created_at >= $1 AND created_at <= $2 AND tagh && $3::bigint[]`
+	sqlTagCost = `EXPLAIN (FORMAT JSON) SELECT seq FROM event WHERE tagh && $1::bigint[]`
 	sqlCost    = `EXPLAIN (FORMAT JSON) ` + sqlByAny
 )
 
@@ -319,7 +318,7 @@ func (s *search) price(ctx context.Context, conn querier) error {
 		return nil
 	}
 	s.bitmaps = true
-	cost, err := s.cost(ctx, conn, sqlTagCost, s.lo, s.hi, s.tag)
+	cost, err := s.cost(ctx, conn, sqlTagCost, s.tag)
 	if err != nil || cost > s.dear {
 		return err
 	}
