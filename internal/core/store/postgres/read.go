@@ -35,6 +35,10 @@ const (
 	// sliceCost is how much one statement may cost by the planner's reckoning,
 	// in whose units a page costs 1. What costs more is cut.
 	sliceCost = 4000
+	// collectCost is how much it may cost to collect all events of a tag at once.
+	// About a quarter of it is to look into the partitions; above it the page is
+	// sooner full when the newest of them are asked first.
+	collectCost = 1000
 	// The rows of the first slice that is cut, and of the largest.
 	sliceRows    = 2000
 	maxSliceRows = 1 << 17
@@ -319,7 +323,7 @@ func (s *search) price(ctx context.Context, conn querier) error {
 	}
 	s.bitmaps = true
 	cost, err := s.cost(ctx, conn, sqlTagCost, s.tag)
-	if err != nil || cost > s.dear {
+	if err != nil || cost > min(s.dear, collectCost) {
 		return err
 	}
 	kinds, hidden, now := s.args[1], s.args[2], s.args[3]
