@@ -48,6 +48,12 @@ type Batch struct {
 	Holes    []Hole        // replace earlier holes of the same place and kind
 	Healed   []Interval    // holes of Filter that lie inside are closed
 	Filter   FilterID      // whose Healed
+	// What a negentropy exchange (NIP-77) with Relay came to. Events and Known
+	// are had by it besides: what is delivered was never gone.
+	Claimed  []nostr.Ref // named, and archived from elsewhere; what is not archived is left out
+	Withheld []nostr.Ref // named, not delivered and not archived; CreatedAt: any time within the range it was named in
+	Refused  []nostr.Ref // named or delivered, and not to be archived; CreatedAt likewise
+	Gone     []nostr.Ref // not had any longer, each as ScanHeld gave it
 	// Ephemeral keeps ephemeral kinds too: who imports a file means all of it.
 	Ephemeral bool
 }
@@ -75,7 +81,9 @@ type Archive interface {
 	// New events are numbered in the order of Batch.Events. Ephemeral kinds are
 	// not stored unless the batch says so. A vanish request (kind 62 for ALL_RELAYS) deletes what it
 	// names and keeps it out. A row the backend cannot hold goes to quarantine
-	// and never fails the batch.
+	// and never fails the batch. How ids stand at the relay (see Holdings), and
+	// the sums of it, change in the same transaction; of an event that the relay
+	// delivers and that a tombstone or the backend keeps out it is HoldRefused.
 	SaveBatch(ctx context.Context, batch Batch) (Saved, error)
 }
 

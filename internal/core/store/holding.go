@@ -1,0 +1,89 @@
+package store
+
+import (
+	"context"
+	"iter"
+
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/negentropy"
+)
+
+// Hold is how an id stands at a relay. A relay and an id have one at a time, and
+// all but HoldNone and HoldGone say that the relay has the event: those are the
+// relay's set, which negentropy (NIP-77) compares with what the relay names.
+type Hold int8
+
+// The ways an id stands at a relay.
+const (
+	HoldNone      Hold = iota // we know nothing of it there
+	HoldDelivered             // the relay delivered the event, which is archived
+	HoldClaimed               // the relay named the id; the event is archived from elsewhere
+	HoldWithheld              // the relay named the id and does not deliver the event
+	HoldRefused               // the relay has an event that is not to be archived
+	HoldGone                  // archived, and the relay that had it has it no longer
+)
+
+// Holding is what is known of an id.
+type Holding struct {
+	Hold
+	// Seq and CreatedAt are of the archived event; Seq is 0 when there is none.
+	Seq       Seq
+	CreatedAt int64
+}
+
+// Missing is an id that a relay has and the archive has not.
+type Missing struct {
+	ID   nostr.ID
+	At   int64 // a time within the range in which the relay named the id
+	Hold Hold  // HoldWithheld or HoldRefused
+	// Since is when it came to stand so; it stays when the same is said again.
+	Since int64
+}
+
+// The days that sums are kept for: what is before the first counts as of the day
+// before it, what is behind the last as of the day behind it. Other times are
+// not believed, and would be a row each.
+const (
+	FirstDay = 18262 // 2020-01-01
+	LastDay  = 47481 // 2099-12-31
+)
+
+// SumDay returns the day whose sum an id of a time is in.
+func SumDay(at int64) int64 {
+	switch {
+	case at < FirstDay*Day:
+		return FirstDay - 1
+	case at >= (LastDay+1)*Day:
+		return LastDay + 1
+	}
+	return at / Day
+}
+
+// Holdings is what relays have, as far as we know, beyond what coverage claims:
+// every id by itself, and summed up by days. It is about all events of a relay,
+// so about the filter {} only. What changes it comes with Archive.SaveBatch.
+type Holdings interface {
+	// HeldDays returns the sums of a relay's set by ascending day, for
+	// negentropy.NewDays: days without ids are left out, the first begins at 0 if
+	// it is that before FirstDay, and what lies more than a day beyond now (Unix
+	// seconds) is one day, the last. Sums are kept from the first call for a relay
+	// on, which makes them from what is there, in bounded transactions; one that
+	// was cut short is gone on with by the next.
+	HeldDays(ctx context.Context, relay RelayID, now int64) ([]negentropy.Day, error)
+	// ScanHeld yields the relay's set within an interval, in no order. The
+	// CreatedAt of what is not archived is Missing.At. It pages inside and holds
+	// no transaction while the caller works; what changes meanwhile may be in it
+	// or not.
+	ScanHeld(ctx context.Context, relay RelayID, within Interval) iter.Seq2[nostr.Ref, error]
+	// Holdings tells how ids stand at a relay, in the order of ids. The archive is
+	// searched within an interval only, which should be the range that the ids
+	// were named in; where an event is outside of it, nothing is known.
+	Holdings(ctx context.Context, relay RelayID, ids []nostr.ID, within Interval) ([]Holding, error)
+	// ScanMissing yields what a relay withholds and what is refused of it, by id.
+	ScanMissing(ctx context.Context, relay RelayID) iter.Seq2[Missing, error]
+	// RecountHeld counts the days that lie in an interval, or reach into it, anew
+	// from the ids, repairs their sums and returns what differed. What
+	// negentropy.ErrStale says of a day that does not change asks for it. Sums
+	// that are not kept yet do not differ.
+	RecountHeld(ctx context.Context, relay RelayID, within Interval) ([]Difference, error)
+}
