@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"bigbrotr/internal/core/store"
@@ -154,7 +155,9 @@ func (c *copying) begin(ctx context.Context, name string) (err error) {
 }
 
 // behind tells whether a table comes after the events.
-func behind(table store.Table) bool { return table.Name == "coverage" || table.Name == "hole" }
+func behind(table store.Table) bool {
+	return table.Name == "coverage" || table.Name == "hole" || table.Name == "missing"
+}
 
 func (c *copying) tables(ctx context.Context, afterEvents bool) error {
 	for i, table := range store.Tables {
@@ -359,6 +362,8 @@ func (c *copying) sumEvents(ctx context.Context, from store.Transfer) (events, s
 			buf = append(buf[:0], one.Event.ID[:]...)
 			buf = binary.AppendVarint(buf, int64(s.Relay))
 			buf = binary.AppendVarint(buf, s.SeenAt)
+			buf = binary.AppendVarint(buf, s.GoneAt)
+			buf = strconv.AppendBool(buf, s.Claimed)
 			sightings.add(buf)
 		}
 		if p.Rows = events.Rows; p.Rows%copyRows == 0 {

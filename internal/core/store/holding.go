@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"iter"
+	"math"
 
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/nostr/negentropy"
@@ -57,6 +58,39 @@ func SumDay(at int64) int64 {
 		return LastDay + 1
 	}
 	return at / Day
+}
+
+// SumSpan returns the times of the ids whose sum a day has.
+func SumSpan(day int64) Interval {
+	span := Interval{Lo: day * Day, Hi: day*Day + Day - 1}
+	if day < FirstDay {
+		span.Lo = math.MinInt64
+	}
+	if day > LastDay {
+		span.Hi = math.MaxInt64
+	}
+	return span
+}
+
+// HeldDays makes what Holdings.HeldDays returns of the sums of days, which are
+// added by ascending day.
+type HeldDays struct {
+	Now  int64
+	Days []negentropy.Day
+}
+
+// Add adds a day.
+func (h *HeldDays) Add(day int64, a negentropy.Accumulator) {
+	if a == (negentropy.Accumulator{}) {
+		return
+	}
+	day = min(day, h.Now/Day+2)
+	start := max(SumSpan(day).Lo, 0)
+	if n := len(h.Days); n > 0 && h.Days[n-1].Start == start {
+		h.Days[n-1].Merge(a)
+		return
+	}
+	h.Days = append(h.Days, negentropy.Day{Start: start, Accumulator: a})
 }
 
 // Holdings is what relays have, as far as we know, beyond what coverage claims:

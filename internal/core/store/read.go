@@ -43,18 +43,20 @@ func (q *EventQuery) Withholds(r *Record) bool {
 // Private tells whether the answer may hold private kinds.
 func (q *EventQuery) Private() bool { return !q.Public || len(q.Readers) > 0 }
 
-// Carried is a relay that carries an event.
+// Carried is a relay that carries an event, or did.
 type Carried struct {
-	URL    relay.URL
-	SeenAt int64
+	URL     relay.URL
+	SeenAt  int64 // when it first delivered the event, or named it
+	Claimed bool  // it named the event and has not delivered it
+	GoneAt  int64 // when it was found not to have the event any longer; 0 while it has
 }
 
 // EventReader answers questions about events.
 type EventReader interface {
 	// Events returns a page and the cursor behind it, empty at the end.
 	Events(ctx context.Context, q EventQuery) ([]Stored, Cursor, error)
-	// EventRelays returns the relays that delivered an event, first first;
-	// ErrNotFound when the event is not archived.
+	// EventRelays returns the relays that delivered or named an event, first
+	// first; ErrNotFound when the event is not archived.
 	EventRelays(ctx context.Context, id nostr.ID) ([]Carried, error)
 }
 
@@ -83,6 +85,9 @@ type RelaySummary struct {
 	MaxLimit  int   // the largest page it ever gave
 	SyncDue   int64
 	CheckDue  int64
+	Named     int64 // ids that it has, by the sums; 0 while none are kept
+	Withheld  int64 // ids of those that it does not deliver
+	Refused   int64 // ids of those that are not to be archived
 }
 
 // Summarize puts the claims of all filters of a relay together.

@@ -68,6 +68,7 @@ type Store interface {
 	Coverages
 	Tails
 	Samples
+	Holdings
 	Checks
 	Rollups
 	EventReader

@@ -123,12 +123,15 @@ var Tables = []Table{
 		{"seen_at", Integer},
 		{"next_try", Integer},
 	}},
+	{"missing", 2, []Column{{"relay_id", Integer}, {"id", Blob}, {"at", Integer}, {"hold", Integer}, {"since", Integer}}},
 }
 
-// Sighting is a relay that delivered an event.
+// Sighting is a relay that delivered or named an event.
 type Sighting struct {
-	Relay  RelayID
-	SeenAt int64
+	Relay   RelayID
+	SeenAt  int64
+	Claimed bool  // named and not delivered
+	GoneAt  int64 // 0 while the relay has the event
 }
 
 // Copied is an event with everything that belongs to it.

@@ -29,8 +29,8 @@ type archiveState struct {
 type archiveSets struct {
 	// tombstones has the first eight bytes of every target; the row decides.
 	tombstones map[uint64]struct{}
-	// purges counts the deletions since Open: after one, a number that a caller
-	// holds may be of no event.
+	// purges counts the deletions since Open: counts that one fell into are of no
+	// use.
 	purges int
 }
 
@@ -164,9 +164,14 @@ type saving struct {
 	c        *conn
 	batch    *store.Batch
 	saved    store.Saved
-	fresh    []int64 // numbers of new events
+	fresh    []int64        // numbers of new events
+	created  []*nostr.Event // the new events
 	newTerms []term
-	known    []int64 // numbers of events that were there
+	known    []int64     // numbers of events that were there
+	added    []int64     // numbers of events that the relay had no sighting of
+	barred   []nostr.Ref // delivered, and not to be kept
+	tally    *tally
+	missing  bool // there may be ids missing at the relay
 	poison   []store.Rejected
 	vanished bool
 	buf      []byte
@@ -174,7 +179,7 @@ type saving struct {
 
 func (s *saving) save(ctx context.Context) error {
 	events := func() error { return s.events(ctx) }
-	steps := []func() error{s.vanish, events, s.terms, s.sightings, s.quarantine, s.holes, s.claims}
+	steps := []func() error{s.vanish, s.standing, events, s.terms, s.sightings, s.sums, s.quarantine, s.holes, s.claims}
 	for _, step := range steps {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -204,11 +209,15 @@ func (s *saving) events(ctx context.Context) error {
 		}
 		if refused {
 			s.saved.Refused = append(s.saved.Refused, e.ID)
+			if !e.Kind.IsEphemeral() { // relays pass those on and do not have them
+				s.bar(e)
+			}
 			continue
 		}
 		n, err := s.addEvent(e)
 		if errors.Is(err, store.ErrUnstorable) {
 			s.poison = append(s.poison, store.Rejected{Reason: reasonUnstorable, Raw: e.AppendJSON(nil)})
+			s.bar(e)
 			continue
 		}
 		if err != nil {
@@ -222,7 +231,7 @@ func (s *saving) events(ctx context.Context) error {
 			continue
 		}
 		s.saved.New++
-		s.fresh = append(s.fresh, s.w.nextSeq)
+		s.fresh, s.created = append(s.fresh, s.w.nextSeq), append(s.created, e)
 		s.w.terms = appendTerms(s.w.terms, s.w.nextSeq, e)
 		if e.Kind == store.KindDeletion {
 			if err := s.w.addDeletions(s.w.nextSeq, e); err != nil {
@@ -233,6 +242,10 @@ func (s *saving) events(ctx context.Context) error {
 	}
 	s.newTerms = s.w.terms[terms:]
 	return nil
+}
+
+func (s *saving) bar(e *nostr.Event) {
+	s.barred = append(s.barred, nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt})
 }
 
 // addEvent returns 0 when the event is there already.
@@ -309,61 +322,8 @@ func (s *saving) terms() error {
 
 func termArgs(args []any, t term) []any { return append(args, t.h, t.at, t.seq, t.kind) }
 
-var (
-	sqlAddSightings = `INSERT INTO sighting (relay_id, event_seq, seen_at) SELECT ?, column1, ? FROM (VALUES ` +
-		placeholders("(?)") + `) WHERE true ON CONFLICT DO NOTHING`
-	sqlAddSightingsReturning = sqlAddSightings + ` RETURNING event_seq`
-)
-
-const (
-	sqlExists         = `SELECT 1 FROM event WHERE seq = ?`
-	sqlAddSightingLog = `INSERT INTO sighting_log (relay_id, seqs) VALUES (?, ?)`
-)
-
-func (s *saving) sightings() error {
-	if s.batch.Relay == 0 {
-		return nil
-	}
-	for _, k := range s.batch.Known {
-		s.known = append(s.known, int64(k.Seq))
-	}
-	slices.Sort(s.known)
-	s.known = slices.Compact(s.known)
-	if s.w.purges > 0 {
-		var err error
-		s.known = slices.DeleteFunc(s.known, func(seq int64) bool {
-			found, e := s.c.first(func(row) {}, sqlExists, seq)
-			err = errors.Join(err, e)
-			return !found
-		})
-		if err != nil {
-			return err
-		}
-	}
-	leading := []any{int64(s.batch.Relay), s.batch.SeenAt}
-	seq := func(args []any, seq int64) []any { return append(args, seq) }
-	if err := inChunks(leading, s.fresh, seq, func(args []any) error {
-		_, err := s.c.exec(sqlAddSightings, args...)
-		return err
-	}); err != nil {
-		return err
-	}
-	added := s.fresh
-	if len(s.known) > 0 {
-		added = slices.Clone(s.fresh)
-	}
-	if err := inChunks(leading, s.known, seq, func(args []any) error {
-		return s.c.each(func(r row) bool {
-			added = append(added, r.int(0))
-			return true
-		}, sqlAddSightingsReturning, args...)
-	}); err != nil || len(added) == 0 {
-		return err
-	}
-	slices.Sort(added)
-	_, err := s.c.exec(sqlAddSightingLog, int64(s.batch.Relay), appendSteps(nil, added))
-	return err
-}
+var sqlAddSightings = `INSERT INTO sighting (relay_id, event_seq, seen_at) SELECT ?, column1, ? FROM (VALUES ` +
+	placeholders("(?)") + `) WHERE true ON CONFLICT DO NOTHING`
 
 // appendSteps appends ascending numbers as varints of their differences.
 func appendSteps(b []byte, seqs []int64) []byte {

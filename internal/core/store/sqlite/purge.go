@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/store"
@@ -73,7 +74,7 @@ const (
 	sqlDeleteEvent     = `DELETE FROM event WHERE seq = ?`
 	sqlDeleteTerm      = `DELETE FROM term WHERE h = ? AND created_at = ? AND seq = ?`
 	sqlDeleteDeletion  = `DELETE FROM deletion WHERE h = ? AND author = ? AND created_at = ? AND seq = ?`
-	sqlSightingRelays  = `SELECT relay_id FROM sighting WHERE event_seq = ?`
+	sqlSightingRelays  = `SELECT relay_id, gone_at IS NULL FROM sighting WHERE event_seq = ?`
 	sqlDeleteSightings = `DELETE FROM sighting WHERE event_seq = ?`
 )
 
@@ -103,8 +104,14 @@ func (w *writer) purgeSome(target []byte, until int64) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	tallies := make(map[int64]*tally)
 	for i := range events {
-		if err := w.purgeEvent(&events[i], sums, counted, waiting); err != nil {
+		if err := w.purgeEvent(&events[i], sums, counted, waiting, tallies); err != nil {
+			return false, err
+		}
+	}
+	for _, t := range tallies {
+		if err := t.save(w.c); err != nil {
 			return false, err
 		}
 	}
@@ -138,7 +145,7 @@ func (w *writer) waiting(events []store.Record) (map[pair]bool, error) {
 	}, sqlSightingLog)
 }
 
-func (w *writer) purgeEvent(s *store.Record, sums *store.Sums, counted int64, waiting map[pair]bool) error {
+func (w *writer) purgeEvent(s *store.Record, sums *store.Sums, counted int64, waiting map[pair]bool, tallies map[int64]*tally) error {
 	e, seq := &s.Event, int64(s.Seq)
 	hashes := slices.Clone(s.Index.Tags)
 	for _, t := range appendTerms(nil, seq, e) {
@@ -156,13 +163,22 @@ func (w *writer) purgeEvent(s *store.Record, sums *store.Sums, counted int64, wa
 			}
 		}
 	}
+	var have []int64 // relays
 	if err := w.c.each(func(r row) bool {
 		if !waiting[pair{r.int(0), seq}] {
 			sums.Sighting(r.int(0), e.CreatedAt, int64(e.Kind), 1)
 		}
+		if r.bool(1) {
+			have = append(have, r.int(0))
+		}
 		return true
 	}, sqlSightingRelays, seq); err != nil {
 		return err
+	}
+	for _, relay := range have {
+		if err := w.keepRefused(relay, seq, nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt}, tallies); err != nil {
+			return err
+		}
 	}
 	if seq <= counted {
 		sums.Event(e.CreatedAt, int64(e.Kind), nil)
@@ -173,4 +189,27 @@ func (w *writer) purgeEvent(s *store.Record, sums *store.Sums, counted int64, wa
 		}
 	}
 	return nil
+}
+
+const sqlKeepRefused = `INSERT INTO missing (relay_id, id, at, hold, since) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
+
+// keepRefused leaves behind that a relay whose sums are kept has an event that
+// is deleted here: otherwise it would be asked for it again and again.
+func (w *writer) keepRefused(relay, seq int64, ref nostr.Ref, tallies map[int64]*tally) (err error) {
+	t := tallies[relay]
+	if t == nil {
+		if t, err = w.c.tally(relay); err != nil {
+			return err
+		}
+		tallies[relay] = t
+	}
+	if !t.kept {
+		return nil
+	}
+	t.sighting(seq, ref, false)
+	n, err := w.c.exec(sqlKeepRefused, relay, ref.ID[:], ref.CreatedAt, int64(store.HoldRefused), time.Now().Unix())
+	if n > 0 {
+		t.add(ref, true)
+	}
+	return err
 }

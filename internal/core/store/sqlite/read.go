@@ -517,8 +517,8 @@ func (c *conn) byID(ctx context.Context, f *nostr.Filter) (*merged, error) {
 var sqlByID = `SELECT created_at, seq FROM event WHERE id IN (` + placeholders("?") + `)`
 
 const sqlEventRelays = `
-	SELECT r.url, s.seen_at FROM sighting s INDEXED BY sighting_event JOIN relay r ON r.id = s.relay_id
-	WHERE s.event_seq = ? ORDER BY s.seen_at, r.url`
+	SELECT r.url, s.seen_at, s.gone_at FROM sighting s INDEXED BY sighting_event JOIN relay r ON r.id = s.relay_id
+	WHERE s.event_seq = ? ORDER BY max(s.seen_at, ~s.seen_at), r.url`
 
 // EventRelays implements store.EventReader.
 func (db *DB) EventRelays(ctx context.Context, id nostr.ID) ([]store.Carried, error) {
@@ -534,7 +534,8 @@ func (db *DB) EventRelays(ctx context.Context, id nostr.ID) ([]store.Carried, er
 		}
 		var bad error
 		err = c.query(ctx, func(r row) bool {
-			one := store.Carried{SeenAt: r.int(1)}
+			one := store.Carried{GoneAt: r.int(2)}
+			one.SeenAt, one.Claimed = seenAt(r.int(1))
 			one.URL, bad = store.ParseURL(r.text(0))
 			relays = append(relays, one)
 			return bad == nil
@@ -547,6 +548,9 @@ func (db *DB) EventRelays(ctx context.Context, id nostr.ID) ([]store.Carried, er
 	return relays, nil
 }
 
+// seenAt reads the column seen_at, which is negative for what was claimed.
+func seenAt(v int64) (at int64, claimed bool) { return max(v, ^v), v < 0 }
+
 const (
 	sqlSummaries = `
 		SELECT ` + relayColumns + `, r.name, r.software, r.open_ms, r.read_ms, r.checked_at,
@@ -554,7 +558,9 @@ const (
 			(SELECT count(*) FROM hole WHERE relay_id = r.id),
 			coalesce((SELECT largest_page FROM calibration WHERE relay_id = r.id), 0),
 			coalesce((SELECT due_at FROM work WHERE service = 'synchronizer' AND relay_id = r.id), r.promoted_at),
-			coalesce((SELECT due_at FROM work WHERE service = 'monitor' AND relay_id = r.id), r.promoted_at)
+			coalesce((SELECT due_at FROM work WHERE service = 'monitor' AND relay_id = r.id), r.promoted_at),
+			coalesce((SELECT sum(n) FROM relay_day WHERE relay_id = r.id), 0),
+			(SELECT count(*) FROM missing WHERE relay_id = r.id AND hold = 3), (SELECT count(*) FROM missing WHERE relay_id = r.id AND hold = 4)
 		FROM relay r
 		WHERE r.url > ?1 AND (?2 = '' OR r.network = ?2) AND (?3 = '' OR r.state = ?3)
 		ORDER BY r.url LIMIT ?4`
@@ -574,6 +580,7 @@ func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.R
 			s := store.RelaySummary{
 				Name: r.text(10), Software: r.text(11), OpenMS: r.float(12), ReadMS: r.float(13), CheckedAt: r.int(14),
 				Events: r.int(15), Holes: int(r.int(16)), MaxLimit: int(r.int(17)), SyncDue: r.int(18), CheckDue: r.int(19),
+				Named: r.int(20), Withheld: r.int(21), Refused: r.int(22),
 			}
 			s.Relay, bad = scanRelay(r)
 			summaries = append(summaries, s)

@@ -141,9 +141,22 @@ func (db *DB) CopyState(ctx context.Context) (state store.CopyState, err error) 
 	return state, nil
 }
 
+const (
+	sqlDropSummed   = `DELETE FROM relay_summed`
+	sqlDropHeldDays = `DELETE FROM relay_day`
+)
+
 // SetCopyState implements store.Transfer.
 func (db *DB) SetCopyState(ctx context.Context, state store.CopyState) error {
-	if err := db.write(ctx, func(w *writer) error { return w.setCopyState(state) }); err != nil {
+	if err := db.write(ctx, func(w *writer) error {
+		// What a copy writes goes past the sums, so there are none while it lasts.
+		for _, sql := range []string{sqlDropSummed, sqlDropHeldDays} {
+			if _, err := w.c.exec(sql); err != nil {
+				return err
+			}
+		}
+		return w.setCopyState(state)
+	}); err != nil {
 		return fmt.Errorf("note how far the copy is: %w", err)
 	}
 	return nil
@@ -162,7 +175,7 @@ func (w *writer) setCopyState(state store.CopyState) error {
 	return err
 }
 
-const sqlCopySightings = `SELECT event_seq, relay_id, seen_at FROM sighting WHERE event_seq IN (SELECT value FROM json_each(?)) ORDER BY event_seq, relay_id`
+const sqlCopySightings = `SELECT event_seq, relay_id, seen_at, gone_at FROM sighting WHERE event_seq IN (SELECT value FROM json_each(?)) ORDER BY event_seq, relay_id`
 
 // ScanCopies implements store.Transfer.
 func (db *DB) ScanCopies(ctx context.Context, after store.Cursor) iter.Seq2[store.CopiedAt, error] {
@@ -211,7 +224,9 @@ func (db *DB) sightingsOf(ctx context.Context, page []store.Record) (map[int64][
 	sightings := make(map[int64][]store.Sighting, len(page))
 	err = db.read(ctx, func(c *conn) error {
 		return c.query(ctx, func(r row) bool {
-			sightings[r.int(0)] = append(sightings[r.int(0)], store.Sighting{Relay: store.RelayID(r.int(1)), SeenAt: r.int(2)})
+			one := store.Sighting{Relay: store.RelayID(r.int(1)), GoneAt: r.int(3)}
+			one.SeenAt, one.Claimed = seenAt(r.int(2))
+			sightings[r.int(0)] = append(sightings[r.int(0)], one)
 			return true
 		}, sqlCopySightings, string(list))
 	})
@@ -233,7 +248,11 @@ func (db *DB) PutCopies(ctx context.Context, copies []store.Copied, position sto
 				return fmt.Errorf("event %s: %w", copies[i].Event.ID, err)
 			}
 			for _, sighting := range copies[i].Sightings {
-				n, err := w.c.exec(sqlPutSighting, int64(sighting.Relay), seq, sighting.SeenAt)
+				seen := sighting.SeenAt
+				if sighting.Claimed {
+					seen = ^seen
+				}
+				n, err := w.c.exec(sqlPutSighting, int64(sighting.Relay), seq, seen, sighting.GoneAt)
 				if err != nil {
 					return err
 				}
@@ -260,7 +279,7 @@ func (db *DB) PutCopies(ctx context.Context, copies []store.Copied, position sto
 	return nil
 }
 
-const sqlPutSighting = `INSERT INTO sighting (relay_id, event_seq, seen_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`
+const sqlPutSighting = `INSERT INTO sighting (relay_id, event_seq, seen_at, gone_at) VALUES (?, ?, ?, nullif(?, 0)) ON CONFLICT DO NOTHING`
 
 // putCopy adds an event that is not there and returns its number.
 func (s *saving) putCopy(one *store.Copied) (seq int64, err error) {

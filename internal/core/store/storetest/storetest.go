@@ -18,6 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/negentropy"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 )
@@ -37,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"archive", testArchive},
 		{"coverage", testCoverages},
 		{"tail", testTails},
+		{"holding", testHoldings},
 		{"check", testChecks},
 		{"rollup", testRollups},
 		{"read", testReads},
@@ -116,6 +118,7 @@ func difference(want, got any, keep store.Keep) string {
 		cmp.Comparer(func(a, b relay.URL) bool { return a == b }),
 		cmp.Transformer("kept", func(e nostr.Event) kept { return kept(keptOf(e, keep)) }),
 		// For speed, or every byte would be compared by reflection.
+		cmp.Comparer(func(a, b negentropy.Accumulator) bool { return a == b }),
 		cmp.Comparer(func(a, b nostr.ID) bool { return a == b }),
 		cmp.Comparer(func(a, b nostr.PubKey) bool { return a == b }),
 		cmp.Comparer(func(a, b nostr.Sig) bool { return a == b }),
@@ -172,14 +175,19 @@ func parse(text string) relay.URL {
 	return u
 }
 
-// relays promotes n clearnet relays at base.
-func (f *fixture) relays(n int) []store.Relay {
-	f.t.Helper()
+// urls returns those of n clearnet relays.
+func (f *fixture) urls(n int) []relay.URL {
 	urls := make([]relay.URL, n)
 	for i := range urls {
 		urls[i] = url(i)
 	}
-	relays, err := f.AddRelays(f.ctx, urls, base)
+	return urls
+}
+
+// relays promotes n clearnet relays at base.
+func (f *fixture) relays(n int) []store.Relay {
+	f.t.Helper()
+	relays, err := f.AddRelays(f.ctx, f.urls(n), base)
 	f.must(err)
 	return relays
 }
