@@ -103,10 +103,14 @@ type saving struct {
 
 	firstSeqs []int64 // what ingest returned
 	added     []int32
+
+	out     []nostr.Ref // delivered, and not to be kept
+	tally   *tally
+	missing bool // there may be ids missing at the relay
 }
 
 func (s *saving) save(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{s.vanish, s.events, s.rejected, s.prove} {
+	for _, step := range []func(context.Context) error{s.vanish, s.standing, s.events, s.barred, s.rejected, s.prove} {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -149,21 +153,24 @@ func (s *saving) vanish(ctx context.Context) error {
 	return err
 }
 
-// enter takes the lock and then reads the policy, which may have changed while
-// it waited.
+// enter takes the locks and then reads what may have changed while it waited:
+// the policy, and what there is of sums.
 func (s *saving) enter(ctx context.Context, lock string) error {
+	s.tally = newTally(s.batch.Relay)
+	holding := sqlShareHolding
+	if changesStanding(s.batch) {
+		holding = sqlLockHolding
+	}
 	var b pgx.Batch
 	b.Queue(lock, vanishing)
-	b.Queue(sqlSettings)
-	results := s.tx.SendBatch(ctx, &b)
-	_, err := results.Exec()
-	if err == nil {
-		var rows pgx.Rows
-		if rows, err = results.Query(); err == nil {
-			s.keep, err = scanKeep(rows)
-		}
-	}
-	return errors.Join(err, results.Close())
+	b.Queue(holding, holdingClass, s.tally.relay)
+	b.Queue(sqlSettings).Query(func(rows pgx.Rows) (err error) {
+		s.keep, err = scanKeep(rows)
+		return err
+	})
+	b.Queue(sqlSummed, s.tally.relay).QueryRow(s.tally.read)
+	b.Queue(sqlAnyMissing, s.tally.relay).QueryRow(func(row pgx.Row) error { return row.Scan(&s.missing) })
+	return s.tx.SendBatch(ctx, &b).Close()
 }
 
 // reasonUnstorable says of a rejected row that the backend cannot hold it.
@@ -203,6 +210,11 @@ func (s *saving) refuse(e *nostr.Event) { s.saved.Refused = append(s.saved.Refus
 
 func (s *saving) reject(e *nostr.Event) {
 	s.poison = append(s.poison, store.Rejected{Reason: reasonUnstorable, Raw: e.AppendJSON(nil)})
+	s.bar(e)
+}
+
+func (s *saving) bar(e *nostr.Event) {
+	s.out = append(s.out, nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt})
 }
 
 // order puts refused events into the order of the batch.
@@ -217,7 +229,7 @@ func (s *saving) order() {
 	slices.SortStableFunc(s.saved.Refused, func(a, b nostr.ID) int { return cmp.Compare(place[a], place[b]) })
 }
 
-const sqlIngest = `SELECT first_seq, added, repeated, refused
+const sqlIngest = `SELECT first_seq, added, repeated, refused, fresh, had_created_ats, had_seqs, had_ids
 	FROM ingest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`
 
 // ingest adds events, and bisects them when one is refused and it is to be
@@ -273,20 +285,23 @@ func (s *saving) call(ctx context.Context, tx pgx.Tx, events []*nostr.Event, kno
 	}
 	var firstSeq int64
 	var added, repeated int32
-	var refused []int32
+	var refused, fresh []int32
+	var hadCreatedAts, hadSeqs []int64
+	var hadIDs [][]byte
 	if err := tx.QueryRow(ctx, sqlIngest, int32(s.batch.Relay), s.batch.SeenAt,
 		a.ids, a.pubkeys, a.authors, a.createdAts, a.kinds, a.ds, a.expiries, a.taghs, a.sigs, a.tags, a.contents, a.raws,
 		a.deletionPlaces, a.deletionHashes, createdAts, seqs,
-	).Scan(&firstSeq, &added, &repeated, &refused); err != nil {
+	).Scan(&firstSeq, &added, &repeated, &refused, &fresh, &hadCreatedAts, &hadSeqs, &hadIDs); err != nil {
 		return err
 	}
 	for _, place := range refused {
 		s.refuse(events[place-1])
+		s.bar(events[place-1])
 	}
 	s.saved.New += int(added)
 	s.saved.Known += int(repeated)
 	s.firstSeqs, s.added = append(s.firstSeqs, firstSeq), append(s.added, added)
-	return nil
+	return s.had(ctx, events, firstSeq, fresh, hadCreatedAts, hadSeqs, hadIDs)
 }
 
 const (
@@ -355,6 +370,7 @@ const (
 // prove writes claims and holes, and numbers what was added.
 func (s *saving) prove(ctx context.Context) error {
 	var b pgx.Batch
+	s.tally.queue(&b)
 	if len(s.batch.Claims)+len(s.batch.Holes)+len(s.batch.Healed) > 0 {
 		if err := s.coverage(ctx, &b); err != nil {
 			return err

@@ -518,8 +518,8 @@ func undeleted(ctx context.Context, conn querier, records []store.Record) ([]sto
 
 const (
 	sqlSeqOf       = `SELECT seq, created_at FROM event WHERE id = $1`
-	sqlEventRelays = `SELECT r.url, s.seen_at FROM sighting s JOIN relay r ON r.id = s.relay_id
-		WHERE s.event_seq = $1 AND s.created_at = $2 ORDER BY s.seen_at, r.url`
+	sqlEventRelays = `SELECT r.url, greatest(s.seen_at, ~s.seen_at), s.seen_at < 0, coalesce(s.gone_at, 0) FROM sighting s JOIN relay r ON r.id = s.relay_id
+		WHERE s.event_seq = $1 AND s.created_at = $2 ORDER BY 2, r.url`
 )
 
 // EventRelays implements store.EventReader.
@@ -536,7 +536,7 @@ func (db *DB) EventRelays(ctx context.Context, id nostr.ID) (relays []store.Carr
 		return each(ctx, q, func(rows pgx.Rows) error {
 			var one store.Carried
 			var url string
-			err := rows.Scan(&url, &one.SeenAt)
+			err := rows.Scan(&url, &one.SeenAt, &one.Claimed, &one.GoneAt)
 			if err == nil {
 				one.URL, err = store.ParseURL(url)
 			}
@@ -557,7 +557,9 @@ const (
 			(SELECT count(*) FROM hole WHERE relay_id = r.id),
 			coalesce((SELECT largest_page FROM calibration WHERE relay_id = r.id), 0),
 			coalesce((SELECT due_at FROM work WHERE service = 'synchronizer' AND relay_id = r.id), r.promoted_at),
-			coalesce((SELECT due_at FROM work WHERE service = 'monitor' AND relay_id = r.id), r.promoted_at)
+			coalesce((SELECT due_at FROM work WHERE service = 'monitor' AND relay_id = r.id), r.promoted_at),
+			coalesce((SELECT sum(n) FROM relay_day WHERE relay_id = r.id), 0)::bigint,
+			(SELECT count(*) FROM missing WHERE relay_id = r.id AND hold = 3), (SELECT count(*) FROM missing WHERE relay_id = r.id AND hold = 4)
 		FROM relay r
 		WHERE r.url > $1 AND ($2::text = '' OR r.network = $2) AND ($3::text = '' OR r.state = $3)
 		ORDER BY r.url LIMIT $4`
@@ -577,7 +579,8 @@ func (db *DB) RelaySummaries(ctx context.Context, query store.RelayQuery) (summa
 		if err := each(ctx, q, func(rows pgx.Rows) error {
 			var s store.RelaySummary
 			var err error
-			s.Relay, err = scanRelay(rows, &s.Name, &s.Software, &s.OpenMS, &s.ReadMS, &s.CheckedAt, &s.Events, &s.Holes, &s.MaxLimit, &s.SyncDue, &s.CheckDue)
+			s.Relay, err = scanRelay(rows, &s.Name, &s.Software, &s.OpenMS, &s.ReadMS, &s.CheckedAt, &s.Events, &s.Holes, &s.MaxLimit, &s.SyncDue, &s.CheckDue,
+				&s.Named, &s.Withheld, &s.Refused)
 			summaries, ids = append(summaries, s), append(ids, int32(s.ID))
 			return err
 		}, sqlSummaries, query.After, string(query.Network), string(query.State), min(query.Limit, maxPage)); err != nil {

@@ -115,7 +115,11 @@ func (db *DB) recount(ctx context.Context) ([]store.Difference, error) {
 	if err := rc.sightings(ctx); err != nil {
 		return nil, err
 	}
-	return rc.found, rc.write(ctx)
+	if err := rc.write(ctx); err != nil {
+		return nil, err
+	}
+	err := rc.held(ctx)
+	return rc.found, err
 }
 
 // differs notes a difference and how to repair it.

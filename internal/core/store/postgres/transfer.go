@@ -189,9 +189,22 @@ func copyState(ctx context.Context, q querier) (state store.CopyState, err error
 	return state, json.Unmarshal([]byte(text), &state)
 }
 
+const (
+	sqlDropSummed   = `DELETE FROM relay_summed`
+	sqlDropHeldDays = `DELETE FROM relay_day`
+)
+
 // SetCopyState implements store.Transfer.
 func (db *DB) SetCopyState(ctx context.Context, state store.CopyState) error {
-	if err := db.write(ctx, func(tx pgx.Tx) error { return setCopyState(ctx, tx, state) }); err != nil {
+	if err := db.write(ctx, func(tx pgx.Tx) error {
+		// What a copy writes goes past the sums, so there are none while it lasts.
+		for _, sql := range []string{sqlDropSummed, sqlDropHeldDays} {
+			if _, err := tx.Exec(ctx, sql); err != nil {
+				return err
+			}
+		}
+		return setCopyState(ctx, tx, state)
+	}); err != nil {
 		return fmt.Errorf("note how far the copy is: %w", err)
 	}
 	return nil
@@ -243,7 +256,7 @@ func (db *DB) ScanCopies(ctx context.Context, after store.Cursor) iter.Seq2[stor
 	}
 }
 
-const sqlSightingsOf = `SELECT event_seq, relay_id, seen_at FROM sightings_of($1, $2) ORDER BY event_seq, relay_id`
+const sqlSightingsOf = `SELECT event_seq, relay_id, greatest(seen_at, ~seen_at), seen_at < 0, gone_at FROM sightings_of($1, $2) ORDER BY event_seq, relay_id`
 
 func (db *DB) withSightings(ctx context.Context, page []placed) ([]store.CopiedAt, error) {
 	if len(page) == 0 {
@@ -264,7 +277,7 @@ func (db *DB) withSightings(ctx context.Context, page []placed) ([]store.CopiedA
 		return each(ctx, q, func(rows pgx.Rows) error {
 			var seq int64
 			var s store.Sighting
-			err := rows.Scan(&seq, &s.Relay, &s.SeenAt)
+			err := rows.Scan(&seq, &s.Relay, &s.SeenAt, &s.Claimed, &s.GoneAt)
 			if one := bySeq[seq]; one != nil {
 				one.Sightings = append(one.Sightings, s)
 			}
@@ -275,7 +288,7 @@ func (db *DB) withSightings(ctx context.Context, page []placed) ([]store.CopiedA
 }
 
 const sqlPutCopies = `SELECT first_seq, added
-	FROM put_copies($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`
+	FROM put_copies($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
 
 // PutCopies implements store.Transfer.
 func (db *DB) PutCopies(ctx context.Context, copies []store.Copied, position store.Cursor) error {
@@ -305,7 +318,7 @@ func (db *DB) PutCopies(ctx context.Context, copies []store.Copied, position sto
 func putCopies(ctx context.Context, tx pgx.Tx, keep store.Keep, copies []store.Copied) error {
 	a := newArrays(len(copies))
 	firstSeen := make([]int64, len(copies))
-	places, relays, seen := []int32{}, []int32{}, []int64{}
+	places, relays, seen, gone := []int32{}, []int32{}, []int64{}, []int64{}
 	for i := range copies {
 		one := &copies[i]
 		if err := a.copied(one, keep); err != nil {
@@ -313,14 +326,19 @@ func putCopies(ctx context.Context, tx pgx.Tx, keep store.Keep, copies []store.C
 		}
 		firstSeen[i] = one.FirstSeen
 		for _, s := range one.Sightings {
-			places, relays, seen = append(places, int32(i+1)), append(relays, int32(s.Relay)), append(seen, s.SeenAt)
+			at := s.SeenAt
+			if s.Claimed {
+				at = ^at
+			}
+			places, relays = append(places, int32(i+1)), append(relays, int32(s.Relay))
+			seen, gone = append(seen, at), append(gone, s.GoneAt)
 		}
 	}
 	var firstSeq int64
 	var added int32
 	if err := tx.QueryRow(ctx, sqlPutCopies,
 		a.ids, a.pubkeys, a.authors, a.createdAts, a.kinds, a.ds, a.expiries, a.taghs, a.sigs, a.tags, a.contents, a.raws, firstSeen,
-		a.deletionPlaces, a.deletionHashes, places, relays, seen,
+		a.deletionPlaces, a.deletionHashes, places, relays, seen, gone,
 	).Scan(&firstSeq, &added); err != nil {
 		return err
 	}
