@@ -171,6 +171,7 @@ func downgrade(t *testing.T, db *DB, hidden []int64) {
 		for _, sql := range []string{
 			`DROP TABLE tail`, `DROP TABLE arrival_gap`, `DROP TABLE sample`, `ALTER TABLE coverage DROP COLUMN tail_since`,
 			`DROP TABLE setting`, `ALTER TABLE event DROP COLUMN tagh`, `ALTER TABLE event DROP COLUMN d`, `ALTER TABLE event DROP COLUMN expires`,
+			`DROP TABLE missing`, `DROP TABLE relay_day`, `DROP TABLE relay_summed`, `ALTER TABLE sighting DROP COLUMN gone_at`,
 			`DELETE FROM schema_version WHERE version_id > 1`,
 		} {
 			if _, err := w.c.exec(sql); err != nil {
