@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/relay"
@@ -42,42 +41,11 @@ func (db *DB) Events(ctx context.Context, q store.EventQuery) (events []store.St
 	return events, next, nil
 }
 
-// position is a place in the order of answers: newest first, then lowest id.
-type position struct {
-	at int64
-	id nostr.ID
-}
-
-func (p position) cursor() store.Cursor {
-	return store.Cursor(strconv.FormatInt(p.at, 10) + "." + p.id.String())
-}
-
-func parsePosition(c store.Cursor) (*position, error) {
-	if c == "" {
-		return nil, nil
-	}
-	at, id, _ := strings.Cut(string(c), ".")
-	var p position
-	var err error
-	if p.at, err = strconv.ParseInt(at, 10, 64); err != nil {
-		return nil, store.ErrCursor
-	}
-	if p.id, err = nostr.ParseID(id); err != nil {
-		return nil, store.ErrCursor
-	}
-	return &p, nil
-}
-
-// after tells whether an event comes after the position.
-func (p *position) after(e *nostr.Event) bool {
-	return p == nil || e.CreatedAt < p.at || e.CreatedAt == p.at && bytes.Compare(e.ID[:], p.id[:]) > 0
-}
-
 func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, store.Cursor, error) {
 	if q.Filter.Search != "" {
 		return nil, "", fmt.Errorf("search: %w", errors.ErrUnsupported)
 	}
-	after, err := parsePosition(q.After)
+	after, err := store.ParsePosition(q.After)
 	if err != nil || q.Limit <= 0 {
 		return nil, "", err
 	}
@@ -115,7 +83,7 @@ func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, 
 		return p.events, "", nil
 	}
 	last := p.events[len(p.events)-1].Event
-	return p.events, position{last.CreatedAt, last.ID}.cursor(), nil
+	return p.events, store.Position{At: last.CreatedAt, ID: last.ID}.Cursor(), nil
 }
 
 // page collects events. Those of one second come in any order and are kept
@@ -123,7 +91,7 @@ func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, 
 type page struct {
 	c      *conn
 	q      *store.EventQuery
-	after  *position
+	after  *store.Position
 	wanted store.Matcher
 	events []store.Stored
 	size   int
@@ -196,7 +164,7 @@ func (p *page) flush() {
 }
 
 func (p *page) wants(ctx context.Context, a *store.Record) (bool, error) {
-	if !p.after.after(&a.Event) || !p.wanted.Matches(a) {
+	if !p.after.Before(&a.Event) || !p.wanted.Matches(a) {
 		return false, nil
 	}
 	if !p.q.Public {
@@ -371,10 +339,10 @@ const (
 )
 
 // plan chooses the index for a filter without ids.
-func (c *conn) plan(ctx context.Context, f *nostr.Filter, after *position, limit int) (*merged, error) {
+func (c *conn) plan(ctx context.Context, f *nostr.Filter, after *store.Position, limit int) (*merged, error) {
 	since, until := bounds(f)
 	if after != nil {
-		until = min(until, after.at)
+		until = min(until, after.At)
 	}
 	kinds := kindList(f.Kinds)
 	hashes, err := c.terms(ctx, f, since, until)
