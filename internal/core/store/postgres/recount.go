@@ -284,14 +284,14 @@ const (
 			UNION ALL SELECT min(relay_id) FROM rollup_relay_kind WHERE relay_id > $1
 			UNION ALL SELECT min(relay_id) FROM rollup_relay_day WHERE relay_id > $1) AS next`
 	// What is not in the sums yet is in the log, or is a new event of a batch
-	// that is not counted.
+	// that is not counted. Each is a list that is hashed once, however long.
 	sqlRelaySightings = `
 		SELECT e.created_at / 86400, e.kind, count(*)
 		FROM sighting s JOIN event e ON e.created_at = s.created_at AND e.seq = s.event_seq
 		WHERE s.relay_id = $1
-		AND NOT EXISTS (SELECT 1 FROM batch b, rollup_total t WHERE t.name = 'events' AND b.nr > t.nr AND b.relay_id = $1
-			AND b.first_seq = e.seq / 4096 * 4096 - 1)
-		AND NOT e.seq = ANY (coalesce((SELECT array_agg(u.seq) FROM sighting_log l, unnest(l.seqs) AS u (seq) WHERE l.relay_id = $1), '{}'))
+		AND e.seq / 4096 * 4096 - 1 NOT IN (SELECT b.first_seq FROM batch b
+			WHERE b.relay_id = $1 AND b.nr > (SELECT nr FROM rollup_total WHERE name = 'events'))
+		AND e.seq NOT IN (SELECT u.seq FROM sighting_log l, unnest(l.seqs) AS u (seq) WHERE l.relay_id = $1)
 		GROUP BY 1, 2`
 	sqlRelaySum   = `SELECT coalesce((SELECT n FROM rollup_relay WHERE relay_id = $1), 0)`
 	sqlRelayKinds = `SELECT relay_id, kind, n FROM rollup_relay_kind WHERE relay_id = $1`
