@@ -259,7 +259,7 @@ func TestReadSteps(t *testing.T) {
 		{nostr.Filter{Kinds: []nostr.Kind{30024}}, 100, 1},
 		{nostr.Filter{Authors: []nostr.PubKey{{1}}}, 100, 1},
 		{nostr.Filter{IDs: []nostr.ID{{1}, s.id()}}, 100, 1},
-		{withTag("t", "nostr"), 10, 2},
+		{withTag("t", "nostr"), 10, 3},
 		{withTag("t", "of nobody"), 10, 2},
 	} {
 		search, err := newSearch(store.EventQuery{Filter: tt.filter, Limit: tt.limit}, time.Now())

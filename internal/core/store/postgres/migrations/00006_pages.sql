@@ -23,21 +23,40 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
--- The next three merge streams, of each kind, of each author, of each pair.
+-- The next three merge streams, of each kind, of each author, of each pair. Where
+-- the page ends if nothing is left out of it, an index tells; what is older is not
+-- fetched unless something was.
 -- +goose StatementBegin
 CREATE FUNCTION events_by_kind(since bigint, until bigint, above bytea, most integer, kinds bigint[], unexpired bigint) RETURNS SETOF event
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan SET jit = off SET max_parallel_workers_per_gather = 0 SET enable_seqscan = off
 SET enable_bitmapscan = off SET enable_sort = off AS $$
+DECLARE
+    cut bigint;
+    found integer;
 BEGIN
-    RETURN QUERY
-    SELECT e.* FROM unnest(kinds) AS w (kind), LATERAL (
-        SELECT v.* FROM event v
-        WHERE v.kind = w.kind AND v.created_at >= since AND v.created_at <= until AND (v.created_at < until OR v.id > above)
-            AND (unexpired IS NULL OR v.expires IS NULL OR v.expires > unexpired)
-        ORDER BY v.created_at DESC, v.id LIMIT most
-    ) e
-    ORDER BY e.created_at DESC, e.id LIMIT most;
+    IF cardinality(kinds) > 1 THEN
+        SELECT t.created_at INTO cut FROM unnest(kinds) AS w (kind), LATERAL (
+            SELECT v.created_at FROM event v
+            WHERE v.kind = w.kind AND v.created_at >= since AND v.created_at <= until
+            ORDER BY v.created_at DESC LIMIT most
+        ) t
+        ORDER BY t.created_at DESC OFFSET most - 1 LIMIT 1;
+    END IF;
+    cut := coalesce(cut, since);
+    LOOP
+        RETURN QUERY
+        SELECT e.* FROM unnest(kinds) AS w (kind), LATERAL (
+            SELECT v.* FROM event v
+            WHERE v.kind = w.kind AND v.created_at >= cut AND v.created_at <= until AND (v.created_at < until OR v.id > above)
+                AND (unexpired IS NULL OR v.expires IS NULL OR v.expires > unexpired)
+            ORDER BY v.created_at DESC, v.id LIMIT most
+        ) e
+        ORDER BY e.created_at DESC, e.id LIMIT most;
+        GET DIAGNOSTICS found = ROW_COUNT;
+        EXIT WHEN found = most OR cut <= since;
+        most := most - found; until := cut - 1; above := ''; cut := since;
+    END LOOP;
 END $$;
 -- +goose StatementEnd
 -- +goose StatementBegin
@@ -45,15 +64,32 @@ CREATE FUNCTION events_by_author(since bigint, until bigint, above bytea, most i
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan SET jit = off SET max_parallel_workers_per_gather = 0 SET enable_seqscan = off
 SET enable_bitmapscan = off SET enable_sort = off AS $$
+DECLARE
+    cut bigint;
+    found integer;
 BEGIN
-    RETURN QUERY
-    SELECT e.* FROM unnest(authors) AS w (author), LATERAL (
-        SELECT v.* FROM event v
-        WHERE v.author = w.author AND v.created_at >= since AND v.created_at <= until AND (v.created_at < until OR v.id > above)
-            AND (hidden IS NULL OR v.kind <> ALL (hidden)) AND (unexpired IS NULL OR v.expires IS NULL OR v.expires > unexpired)
-        ORDER BY v.created_at DESC, v.id LIMIT most
-    ) e
-    ORDER BY e.created_at DESC, e.id LIMIT most;
+    IF cardinality(authors) > 1 THEN
+        SELECT t.created_at INTO cut FROM unnest(authors) AS w (author), LATERAL (
+            SELECT v.created_at FROM event v
+            WHERE v.author = w.author AND v.created_at >= since AND v.created_at <= until AND (hidden IS NULL OR v.kind <> ALL (hidden))
+            ORDER BY v.created_at DESC LIMIT most
+        ) t
+        ORDER BY t.created_at DESC OFFSET most - 1 LIMIT 1;
+    END IF;
+    cut := coalesce(cut, since);
+    LOOP
+        RETURN QUERY
+        SELECT e.* FROM unnest(authors) AS w (author), LATERAL (
+            SELECT v.* FROM event v
+            WHERE v.author = w.author AND v.created_at >= cut AND v.created_at <= until AND (v.created_at < until OR v.id > above)
+                AND (hidden IS NULL OR v.kind <> ALL (hidden)) AND (unexpired IS NULL OR v.expires IS NULL OR v.expires > unexpired)
+            ORDER BY v.created_at DESC, v.id LIMIT most
+        ) e
+        ORDER BY e.created_at DESC, e.id LIMIT most;
+        GET DIAGNOSTICS found = ROW_COUNT;
+        EXIT WHEN found = most OR cut <= since;
+        most := most - found; until := cut - 1; above := ''; cut := since;
+    END LOOP;
 END $$;
 -- +goose StatementEnd
 -- +goose StatementBegin
@@ -61,15 +97,32 @@ CREATE FUNCTION events_by_author_and_kind(since bigint, until bigint, above byte
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan SET jit = off SET max_parallel_workers_per_gather = 0 SET enable_seqscan = off
 SET enable_bitmapscan = off SET enable_sort = off AS $$
+DECLARE
+    cut bigint;
+    found integer;
 BEGIN
-    RETURN QUERY
-    SELECT e.* FROM unnest(authors, kinds) AS w (author, kind), LATERAL (
-        SELECT v.* FROM event v
-        WHERE v.author = w.author AND v.kind = w.kind AND v.created_at >= since AND v.created_at <= until AND (v.created_at < until OR v.id > above)
-            AND (unexpired IS NULL OR v.expires IS NULL OR v.expires > unexpired)
-        ORDER BY v.created_at DESC, v.id LIMIT most
-    ) e
-    ORDER BY e.created_at DESC, e.id LIMIT most;
+    IF cardinality(authors) > 1 THEN
+        SELECT t.created_at INTO cut FROM unnest(authors, kinds) AS w (author, kind), LATERAL (
+            SELECT v.created_at FROM event v
+            WHERE v.author = w.author AND v.kind = w.kind AND v.created_at >= since AND v.created_at <= until
+            ORDER BY v.created_at DESC LIMIT most
+        ) t
+        ORDER BY t.created_at DESC OFFSET most - 1 LIMIT 1;
+    END IF;
+    cut := coalesce(cut, since);
+    LOOP
+        RETURN QUERY
+        SELECT e.* FROM unnest(authors, kinds) AS w (author, kind), LATERAL (
+            SELECT v.* FROM event v
+            WHERE v.author = w.author AND v.kind = w.kind AND v.created_at >= cut AND v.created_at <= until AND (v.created_at < until OR v.id > above)
+                AND (unexpired IS NULL OR v.expires IS NULL OR v.expires > unexpired)
+            ORDER BY v.created_at DESC, v.id LIMIT most
+        ) e
+        ORDER BY e.created_at DESC, e.id LIMIT most;
+        GET DIAGNOSTICS found = ROW_COUNT;
+        EXIT WHEN found = most OR cut <= since;
+        most := most - found; until := cut - 1; above := ''; cut := since;
+    END LOOP;
 END $$;
 -- +goose StatementEnd
 
