@@ -50,7 +50,11 @@ func (c *checkCmd) Run(ctx context.Context, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	report := app.NewMonitor(cfg, log).Check(ctx, store.Relay{URL: url, State: store.StateNew, PromotedAt: time.Now().Unix()})
+	checker, err := app.NewMonitor(cfg, log)
+	if err != nil {
+		return err
+	}
+	report := checker.Check(ctx, store.Relay{URL: url, State: store.StateNew, PromotedAt: time.Now().Unix()})
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"bigbrotr/internal/core/store/postgres"
 	"bigbrotr/internal/core/telemetry"
 	"bigbrotr/internal/services/api"
+	"bigbrotr/internal/services/monitor/probe"
 )
 
 // App is a set of services over one store. Build makes it without starting
@@ -28,7 +29,8 @@ type App struct {
 	store    store.Store
 	owner    string
 	init     bool
-	readOnly bool         // only the api was asked for
+	readOnly bool // only the api was asked for
+	places   *probe.Places
 	api      *api.Service // nil when not asked for
 	debug    net.Listener // nil when not asked for
 	health   net.Listener // nil when not asked for
@@ -60,9 +62,12 @@ func Build(ctx context.Context, cfg Config, names []string, log *slog.Logger) (_
 			err = errors.Join(err, a.Close())
 		}
 	}()
+	if a.places, err = cfg.Monitor.Geo.Places(); err != nil {
+		return nil, fmt.Errorf("open monitor.geo: %w", err)
+	}
 	reg := telemetry.NewRegistry()
 	loops(a.runner, names, parts{
-		cfg: cfg, store: a.store, dialer: newDialer(ctx, cfg, a.store, a.owner), owner: a.owner, reg: reg, log: log,
+		cfg: cfg, store: a.store, dialer: newDialer(ctx, cfg, a.store, a.owner), places: a.places, owner: a.owner, reg: reg, log: log,
 	}, service.NewMetrics(reg))
 	if slices.Contains(names, apiName) {
 		process := api.Process{Ready: a.ready, Metrics: telemetry.Handler(reg), Registry: reg, Version: telemetry.ReadBuild().Version}
@@ -142,6 +147,9 @@ func (a *App) Close() error {
 		if l != nil {
 			_ = l.Close() // done already when Run was called
 		}
+	}
+	if a.places != nil {
+		err = errors.Join(err, a.places.Close())
 	}
 	return errors.Join(err, a.store.Close())
 }

@@ -16,6 +16,7 @@ import (
 	"bigbrotr/internal/services/finder"
 	"bigbrotr/internal/services/initializer"
 	"bigbrotr/internal/services/monitor"
+	"bigbrotr/internal/services/monitor/probe"
 	"bigbrotr/internal/services/refresher"
 	"bigbrotr/internal/services/synchronizer"
 	"bigbrotr/internal/services/validator"
@@ -26,6 +27,7 @@ type parts struct {
 	cfg    Config
 	store  store.Store
 	dialer *dial.Dialer
+	places *probe.Places
 	owner  string // who leases
 	reg    prometheus.Registerer
 	log    *slog.Logger
@@ -54,7 +56,9 @@ var table = []row{
 	},
 	{
 		"monitor", func(c Config) config.Duration { return c.Monitor.Interval },
-		func(p parts) service.Cycler { return monitor.New(p.cfg.Monitor, p.store, p.dialer, p.owner, p.log) },
+		func(p parts) service.Cycler {
+			return monitor.New(p.cfg.Monitor, p.store, p.dialer, p.places, p.owner, p.log)
+		},
 	},
 	{
 		"synchronizer", func(c Config) config.Duration { return c.Synchronizer.Interval },
@@ -115,8 +119,12 @@ func Refresh(ctx context.Context, cfg Config, st store.Store, log *slog.Logger) 
 
 // NewMonitor returns a monitor for checks at once; it uses no store, so its
 // connections are not counted with those of other processes.
-func NewMonitor(cfg Config, log *slog.Logger) *monitor.Service {
-	return monitor.New(cfg.Monitor, nil, dial.New(cfg.Dial), "", log)
+func NewMonitor(cfg Config, log *slog.Logger) (*monitor.Service, error) {
+	places, err := cfg.Monitor.Geo.Places()
+	if err != nil {
+		return nil, err
+	}
+	return monitor.New(cfg.Monitor, nil, dial.New(cfg.Dial), places, "", log), nil
 }
 
 // NewSynchronizer returns a synchronizer for syncing at once.

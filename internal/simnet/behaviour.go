@@ -133,7 +133,9 @@ type Info struct {
 	Status      int    // 0 means 200
 	ContentType string // empty means application/nostr+json
 	Location    string // of a redirect
-	Body        string
+	// Header holds further headers; an empty value takes one away.
+	Header map[string]string
+	Body   string
 }
 
 // Fault is something that goes wrong.

@@ -2,6 +2,7 @@ package simnet
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,7 @@ import (
 type Relay struct {
 	url       relay.URL
 	addr      netip.AddrPort
+	tls       *tls.Config // nil: without TLS
 	seed      uint64
 	book      book
 	behaviour atomic.Pointer[Behaviour]
@@ -175,7 +177,7 @@ func (r *Relay) serve(ln *net.TCPListener) {
 		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // what clients do wrong is theirs
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, wireKey{}, c)
+			return context.WithValue(ctx, wireKey{}, inner(c))
 		},
 	}
 	r.running = s
@@ -223,6 +225,9 @@ func (l *listener) Accept() (net.Conn, error) {
 			w.reset()
 			continue
 		}
+		if l.relay.tls != nil {
+			return tls.Server(w, l.relay.tls), nil
+		}
 		return w, nil
 	}
 }
@@ -266,6 +271,12 @@ func (r *Relay) serveInfo(w http.ResponseWriter) {
 	}
 	if info.Location != "" {
 		h.Set("Location", info.Location)
+	}
+	for name, value := range info.Header {
+		h.Set(name, value)
+		if value == "" {
+			h.Del(name)
+		}
 	}
 	if info.Status != 0 {
 		w.WriteHeader(info.Status)

@@ -39,6 +39,9 @@ type Config struct {
 	// UserAgent. Set it.
 	Contact string `yaml:"contact"`
 
+	// NameServer is the DNS server (host:port) that names are asked of. Empty
+	// means those of the system.
+	NameServer string `yaml:"name_server"`
 	// DNSTimeout bounds the resolution of a name.
 	DNSTimeout config.Duration `yaml:"dns_timeout"`
 	// ConnectTimeout bounds one TCP connect; a host with several addresses
@@ -95,6 +98,9 @@ func (c *Config) Validate(check *config.Check) {
 	config.InRange(check, "per_address", c.PerAddress, 1, 1000)
 	config.InRange(check, "idle_per_address", c.IdlePerAddress, 0, 10_000)
 	config.InRange(check, "per_minute", c.PerMinute, 1, 1_000_000)
+	if _, err := netip.ParseAddrPort(c.NameServer); c.NameServer != "" && err != nil {
+		check.Add("name_server", "is not an address with a port", "write one such as 127.0.0.1:53")
+	}
 	for _, p := range []struct{ key, value string }{{"tor", c.Tor}, {"i2p", c.I2P}, {"loki", c.Loki}} {
 		if p.value == "" {
 			continue
@@ -125,6 +131,7 @@ type Dialer struct {
 	cfg     Config
 	proxies map[relay.Network]string
 	budget  *budget
+	left    *atomic.Int64 // connections of a visit; nil: no such limit
 	roots   *tls.Config
 	lookup  func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	connect func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -140,7 +147,7 @@ func New(cfg Config) *Dialer {
 		budget: newBudget(cfg, nil),
 		// WebSocket and NIP-11 are HTTP/1.1; a server must not choose another.
 		roots:   &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}},
-		lookup:  net.DefaultResolver.LookupNetIP,
+		lookup:  resolver(cfg).LookupNetIP,
 		connect: (&net.Dialer{Timeout: cfg.ConnectTimeout.Std()}).DialContext,
 	}
 }
@@ -204,6 +211,9 @@ type target struct {
 func (t target) String() string { return net.JoinHostPort(t.host, t.port) }
 
 func (d *Dialer) open(ctx context.Context, t target) (*Conn, error) {
+	if err := d.spend(t); err != nil {
+		return nil, err
+	}
 	c, err := d.reach(ctx, t)
 	if err != nil || !t.secure {
 		return c, err

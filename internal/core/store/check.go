@@ -14,9 +14,12 @@ type DocumentID [32]byte
 
 // Document is a content-addressed text: equal texts are one row.
 type Document struct {
-	Type string // "nip11"
+	Type string // the probe that found it, such as DocumentInfo
 	Data []byte // canonical JSON
 }
+
+// DocumentInfo is the type of a relay's own document (NIP-11).
+const DocumentInfo = "nip11"
 
 // ID returns the SHA-256 of the data.
 func (d Document) ID() DocumentID { return sha256.Sum256(d.Data) }
@@ -50,7 +53,7 @@ const (
 // Check is the result of one probe of one relay.
 type Check struct {
 	At       int64
-	Probe    string // "open", "read", "nip11"
+	Probe    string // "open", "read", "nip11" …
 	OK       bool
 	Cause    dial.Cause
 	Values   map[string]float64 // numbers, by name; durations in milliseconds

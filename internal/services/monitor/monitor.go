@@ -35,6 +35,21 @@ type Config struct {
 	// Retry is the wait after a first failed check; it grows with each that
 	// follows, to 1,440 times as much.
 	Retry config.Duration `yaml:"retry"`
+	// Geo says where it is known from where relays are.
+	Geo GeoConfig `yaml:"geo"`
+}
+
+// GeoConfig says where it is known from where relays are and whose networks
+// they are in. Countries are known without any of it; nothing is downloaded.
+type GeoConfig struct {
+	// City is a file of places in MaxMind's format (mmdb), such as
+	// GeoLite2-City or DB-IP's.
+	City string `yaml:"city"`
+	// ASN is a file of networks in the same format.
+	ASN string `yaml:"asn"`
+	// Cymru asks Team Cymru's DNS zone for networks that no file knows: their
+	// name servers learn the addresses of relays.
+	Cymru bool `yaml:"cymru"`
 }
 
 // DefaultConfig returns the values of keys that are not set.
@@ -46,6 +61,7 @@ func DefaultConfig() Config {
 		Timeout:        config.Duration(30 * time.Second),
 		OverlayTimeout: config.Duration(120 * time.Second),
 		Retry:          config.Duration(time.Minute),
+		Geo:            GeoConfig{Cymru: true},
 	}
 }
 
@@ -68,17 +84,21 @@ type Store interface {
 
 // Service is the monitor.
 type Service struct {
-	cfg    Config
-	store  Store
-	dialer *dial.Dialer
-	owner  string
-	log    *slog.Logger
+	cfg   Config
+	store Store
+	kit   probe.Kit
+	owner string
+	log   *slog.Logger
 }
 
-// New returns a monitor that leases relays as owner.
-func New(cfg Config, st Store, dialer *dial.Dialer, owner string, log *slog.Logger) *Service {
-	return &Service{cfg: cfg, store: st, dialer: dialer, owner: owner, log: log}
+// New returns a monitor that leases relays as owner. Without places it is not
+// looked up where relays are.
+func New(cfg Config, st Store, dialer *dial.Dialer, places *probe.Places, owner string, log *slog.Logger) *Service {
+	return &Service{cfg: cfg, store: st, kit: probe.Kit{Dialer: dialer, Places: places}, owner: owner, log: log}
 }
+
+// Places opens the files of the configuration.
+func (c GeoConfig) Places() (*probe.Places, error) { return probe.OpenPlaces(c.City, c.ASN, c.Cymru) }
 
 // Report is the result of checking one relay now. When Cause is a trouble of
 // ours, nothing was learned and State is what it was before.
@@ -95,7 +115,7 @@ func (s *Service) Check(ctx context.Context, r store.Relay) Report {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout(r.URL.Network()))
 	defer cancel()
 	at := time.Now().Unix()
-	results := probe.Check(ctx, r.URL, s.dialer)
+	results := s.kit.Check(ctx, r.URL)
 	report := Report{Relay: r, At: at, Checks: make([]store.Check, len(results))}
 	for i, result := range results {
 		report.Checks[i] = store.Check{
@@ -119,7 +139,7 @@ func (s *Service) timeout(n relay.Network) time.Duration {
 // networks are those that can be dialled, and the longest timeout among them.
 func (s *Service) networks() (list []relay.Network, longest time.Duration) {
 	for _, n := range []relay.Network{relay.Clearnet, relay.Tor, relay.I2P, relay.Loki} {
-		if s.dialer.Enabled(n) {
+		if s.kit.Dialer.Enabled(n) {
 			list, longest = append(list, n), max(longest, s.timeout(n))
 		}
 	}

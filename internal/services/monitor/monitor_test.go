@@ -60,7 +60,7 @@ func TestCycle(t *testing.T) {
 	}
 	cfg := dial.DefaultConfig()
 	cfg.AllowLocal = true
-	s := monitor.New(monitor.DefaultConfig(), db, dial.New(cfg), "test", slog.New(slog.DiscardHandler))
+	s := monitor.New(monitor.DefaultConfig(), db, dial.New(cfg), nil, "test", slog.New(slog.DiscardHandler))
 	for range 2 { // in the second cycle nothing is due
 		if err := s.Cycle(t.Context()); err != nil {
 			t.Fatal(err)
@@ -73,8 +73,8 @@ func TestCycle(t *testing.T) {
 		outages  int
 		min, max int64 // seconds until the next check
 	}{
-		{store.StateUp, "", 3, 0, 3000, 4200},
-		{store.StateDegraded, dial.CauseReadAuth, 3, 1, 3000, 4200},
+		{store.StateUp, "", 5, 0, 3000, 4200},
+		{store.StateDegraded, dial.CauseReadAuth, 5, 1, 3000, 4200},
 		{store.StateDown, dial.CauseTCPRefused, 1, 1, 50, 80},
 	} {
 		r, err := db.Relay(t.Context(), relays[i].URL)
@@ -139,7 +139,7 @@ func TestNoTurn(t *testing.T) {
 	cfg.AllowLocal = true
 	cycle := func(dialer *dial.Dialer) {
 		t.Helper()
-		if err := monitor.New(monitor.DefaultConfig(), db, dialer, "test", slog.New(slog.DiscardHandler)).Cycle(ctx); err != nil {
+		if err := monitor.New(monitor.DefaultConfig(), db, dialer, nil, "test", slog.New(slog.DiscardHandler)).Cycle(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -224,7 +224,7 @@ func TestLateTurn(t *testing.T) {
 			}
 			release := time.AfterFunc(test.held, func() { _ = other.Close() })
 			defer release.Stop()
-			s := monitor.New(monitor.DefaultConfig(), nil, dialer, "test", slog.New(slog.DiscardHandler))
+			s := monitor.New(monitor.DefaultConfig(), nil, dialer, nil, "test", slog.New(slog.DiscardHandler))
 			r := s.Check(t.Context(), store.Relay{URL: url, State: store.StateUp})
 			if r.State != test.state || r.Cause != test.cause {
 				t.Errorf("a turn after %s: %s because of %q, want %s because of %q", test.held, r.State, r.Cause, test.state, test.cause)

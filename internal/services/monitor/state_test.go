@@ -124,7 +124,7 @@ func TestSelfDoubt(t *testing.T) {
 // TestOutcomeOfOurFault checks that a relay keeps its state, and gets no failed
 // check, while we suspect ourselves.
 func TestOutcomeOfOurFault(t *testing.T) {
-	s := New(DefaultConfig(), nil, nil, "", slog.New(slog.DiscardHandler))
+	s := New(DefaultConfig(), nil, nil, nil, "", slog.New(slog.DiscardHandler))
 	r := reports(1, 1)[0]
 	o := s.outcome(r, true)
 	if o.State != store.StateUp || o.Cause != "" || o.Failures != 0 || o.Checks != nil {
@@ -141,7 +141,7 @@ func TestOutcomeOfOurFault(t *testing.T) {
 // TestUndecided checks that a relay which we could not check, through our own
 // fault, is as it was, and checked again soon.
 func TestUndecided(t *testing.T) {
-	s := New(DefaultConfig(), nil, nil, "me", slog.New(slog.DiscardHandler))
+	s := New(DefaultConfig(), nil, nil, nil, "me", slog.New(slog.DiscardHandler))
 	for _, before := range []store.Relay{
 		{ID: 1, State: store.StateNew},
 		{ID: 1, State: store.StateUp, LastUp: 900},
@@ -168,7 +168,7 @@ func TestUndecided(t *testing.T) {
 // TestOursIsNoResult checks that a probe which we could not run leaves the
 // result that it had before.
 func TestOursIsNoResult(t *testing.T) {
-	s := New(DefaultConfig(), nil, nil, "", slog.New(slog.DiscardHandler))
+	s := New(DefaultConfig(), nil, nil, nil, "", slog.New(slog.DiscardHandler))
 	found := append(checks("", ""), store.Check{Probe: "nip11", Cause: dial.CauseBusy})
 	o := s.outcome(Report{Relay: store.Relay{State: store.StateUp}, At: 1000, Checks: found, State: store.StateUp}, false)
 	if len(o.Checks) != 2 || o.State != store.StateUp || o.LastUp != 1000 {
@@ -178,7 +178,7 @@ func TestOursIsNoResult(t *testing.T) {
 
 // TestOutcomeSchedule checks that checks become rarer the longer a relay fails.
 func TestOutcomeSchedule(t *testing.T) {
-	s := New(DefaultConfig(), nil, nil, "", slog.New(slog.DiscardHandler))
+	s := New(DefaultConfig(), nil, nil, nil, "", slog.New(slog.DiscardHandler))
 	last := int64(0)
 	for failures := range 5 {
 		r := Report{

@@ -136,8 +136,9 @@ func queueCheck(b *pgx.Batch, relay int32, check *store.Check) error {
 	if d := check.Document; d != nil {
 		id := d.ID()
 		document = id[:]
-		name, software := d.Introduces()
-		b.Queue(sqlSetDocument, relay, name, software, check.At)
+		if name, software := d.Introduces(); d.Type == store.DocumentInfo {
+			b.Queue(sqlSetDocument, relay, name, software, check.At)
+		}
 	}
 	numbers := maps.Clone(check.Values)
 	maps.DeleteFunc(numbers, func(_ string, v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })

@@ -93,9 +93,10 @@ func (w *writer) saveCheck(relay int64, check *store.Check) error {
 		if _, err := w.c.exec(sqlAddDocument, id[:], d.Type, append([]byte{}, d.Data...)); err != nil {
 			return err
 		}
-		name, software := d.Introduces()
-		if _, err := w.c.exec(sqlSetDocument, relay, name, software, check.At); err != nil {
-			return err
+		if name, software := d.Introduces(); d.Type == store.DocumentInfo {
+			if _, err := w.c.exec(sqlSetDocument, relay, name, software, check.At); err != nil {
+				return err
+			}
 		}
 	}
 	numbers := maps.Clone(check.Values)

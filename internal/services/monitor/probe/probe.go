@@ -6,9 +6,16 @@ package probe
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"bigbrotr/internal/core/dial"
+	doc "bigbrotr/internal/core/nostr/nip11"
 	"bigbrotr/internal/core/nostr/session"
 	"bigbrotr/internal/core/relay"
 )
@@ -20,7 +27,7 @@ type Result struct {
 	Cause    dial.Cause         // why not OK
 	Values   map[string]float64 // numbers by name; durations in milliseconds
 	Detail   string             // a bounded remark; untrusted text
-	Document []byte             // canonical JSON, for probes that bring one
+	Document []byte             // JSON with its keys in one order, for probes that bring one
 }
 
 // Probe is a check.
@@ -36,23 +43,44 @@ type Probe struct {
 func All() []Probe {
 	return []Probe{
 		{Name: "open", Run: open},
+		{Name: "tls", Run: certificate},
 		{Name: "read", Run: read},
 		{Name: "nip11", Run: nip11},
+		{Name: "schema", Run: schema},
+		{Name: "http", Run: headers},
+		{Name: "dns", Run: names},
+		{Name: "geo", Run: geo},
 	}
 }
 
+// Kit is what all checks are done with.
+type Kit struct {
+	Dialer *dial.Dialer
+	Places *Places
+}
+
+// maxConnections is how many connections a relay gets in one check: the
+// WebSocket, the document, and one more: a redirect, or the other address
+// family.
+const maxConnections = 3
+
 // Target is the relay under check and what its probes share.
 type Target struct {
-	URL    relay.URL
-	Dialer *dial.Dialer
+	Kit
+	URL relay.URL
 
-	session *session.Session // set by open
-	failed  dial.Phase       // where open failed
+	session  *session.Session // set by open
+	trace    dial.Trace       // of the connection of open, as far as it came
+	failed   dial.Phase       // where open failed
+	broken   error            // why
+	answer   *answer          // to the request for the document
+	document *doc.Document    // nil: none
 }
 
 // Check runs every probe on one relay within the context's deadline.
-func Check(ctx context.Context, url relay.URL, dialer *dial.Dialer) []Result {
-	t := &Target{URL: url, Dialer: dialer}
+func (k Kit) Check(ctx context.Context, url relay.URL) []Result {
+	k.Dialer = k.Dialer.Visit(maxConnections)
+	t := &Target{Kit: k, URL: url}
 	defer t.close(ctx)
 	var results []Result
 	for _, p := range All() {
@@ -70,4 +98,57 @@ func (t *Target) close(ctx context.Context) {
 	}
 }
 
+// header is what the relay's web server says of itself: with the document, or
+// when the WebSocket opened.
+func (t *Target) header() http.Header {
+	switch {
+	case t.answer != nil && t.answer.header != nil:
+		return t.answer.header
+	case t.session != nil:
+		return t.session.Opening().Header
+	}
+	return nil
+}
+
+// chain is what the relay presented, trusted or not, its own certificate first.
+func (t *Target) chain() []*x509.Certificate {
+	if t.trace.State != nil {
+		return t.trace.State.PeerCertificates
+	}
+	return presented(t.broken)
+}
+
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// pack makes the document of a result. Its fields have one order, so that equal
+// findings are equal documents.
+func pack(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("probe: encode findings: %v", err)) // plain values always encode
+	}
+	return b
+}
+
+// maxWord bounds a piece of remote text in a document.
+const maxWord = 200
+
+// word cuts remote text.
+func word(text string) string {
+	if len(text) > maxWord {
+		text = text[:maxWord]
+		for !utf8.ValidString(text) && text != "" {
+			text = text[:len(text)-1]
+		}
+	}
+	return strings.ToValidUTF8(text, "�")
+}
+
+// words cuts each of the first n texts.
+func words(list []string, n int) []string {
+	out := make([]string, 0, min(len(list), n))
+	for _, text := range list[:min(len(list), n)] {
+		out = append(out, word(text))
+	}
+	return out
+}
