@@ -74,7 +74,7 @@ type Outcome struct {
 	Next     Next
 }
 
-// Outage is a stretch of time in which a relay was not up.
+// Outage is a stretch of time in which a relay could not be opened.
 type Outage struct {
 	From  int64
 	To    int64 // 0 while it lasts
@@ -83,8 +83,9 @@ type Outage struct {
 
 // Checks keeps what the monitor found.
 type Checks interface {
-	// SaveOutcomes writes results and documents, opens an outage when the state
-	// leaves up, closes it when it returns, and reschedules. One transaction.
+	// SaveOutcomes writes results and documents, opens an outage with the first
+	// check that failed, closes it with the first that did not, and reschedules.
+	// Results older than KeepResults make room. One transaction.
 	// Of a relay whose lease is no longer that of Next.Owner only the results
 	// are written, which were true when they were found: its state and schedule
 	// are decided by whoever leased it since. Several outcomes of one relay

@@ -70,6 +70,7 @@ type Store interface {
 	Samples
 	Holdings
 	Checks
+	Histories
 	Rollups
 	EventReader
 	Versions

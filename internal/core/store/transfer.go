@@ -56,6 +56,8 @@ var Tables = []Table{
 		{"read_ms", Number},
 		{"name", Text},
 		{"software", Text},
+		{"seen_up", Integer},
+		{"seen_down", Integer},
 	}},
 	{"candidate", 1, []Column{
 		{"url", Text},
@@ -72,6 +74,9 @@ var Tables = []Table{
 	}},
 	{"filter", 1, []Column{{"id", Integer}, {"json", Text}}},
 	{"document", 1, []Column{{"id", Blob}, {"type", Text}, {"data", Blob}}},
+	{"document_period", 3, []Column{
+		{"relay_id", Integer}, {"type", Text}, {"since", Integer}, {"until", Integer}, {"document_id", Blob},
+	}},
 	{"check_result", 3, []Column{
 		{"relay_id", Integer},
 		{"probe", Text},

@@ -74,7 +74,7 @@ func TestCycle(t *testing.T) {
 		min, max int64 // seconds until the next check
 	}{
 		{store.StateUp, "", 5, 0, 3000, 4200},
-		{store.StateDegraded, dial.CauseReadAuth, 5, 1, 3000, 4200},
+		{store.StateDegraded, dial.CauseReadAuth, 5, 0, 3000, 4200},
 		{store.StateDown, dial.CauseTCPRefused, 1, 1, 50, 80},
 	} {
 		r, err := db.Relay(t.Context(), relays[i].URL)

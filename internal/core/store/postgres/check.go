@@ -28,6 +28,28 @@ const (
 		INSERT INTO outage (relay_id, started, cause) SELECT $1, $2, $3
 		WHERE NOT EXISTS (SELECT 1 FROM outage WHERE relay_id = $1 AND ended = 0) ON CONFLICT (relay_id, started) DO NOTHING`
 	sqlCloseOutage = `UPDATE outage SET ended = $1 WHERE relay_id = $2 AND ended = 0`
+	// Of equal documents in a row one period is made; latest has at most one row.
+	sqlSetPeriod = `
+		WITH latest AS (SELECT since, document_id FROM document_period WHERE relay_id = $1 AND type = $2 ORDER BY since DESC LIMIT 1)
+		INSERT INTO document_period (relay_id, type, since, until, document_id)
+		SELECT $1, $2, coalesce((SELECT since FROM latest WHERE document_id = $4), $3), $3, $4
+		ON CONFLICT (relay_id, type, since) DO UPDATE SET until = greatest(document_period.until, excluded.until), document_id = excluded.document_id`
+	// A document that another process finds again at this moment is there again
+	// after the next check.
+	sqlDropDocuments = `
+		WITH bound AS (SELECT since FROM document_period WHERE relay_id = $1 AND type = $2 ORDER BY since DESC LIMIT 1 OFFSET $3)
+		DELETE FROM document WHERE id IN (SELECT document_id FROM document_period WHERE relay_id = $1 AND type = $2 AND since <= (SELECT since FROM bound))
+			AND NOT EXISTS (SELECT 1 FROM document_period p WHERE p.document_id = document.id
+				AND NOT (p.relay_id = $1 AND p.type = $2 AND p.since <= (SELECT since FROM bound)))`
+	sqlDropVersions = `
+		DELETE FROM document_period WHERE relay_id = $1 AND type = $2 AND since <= (
+			SELECT since FROM document_period WHERE relay_id = $1 AND type = $2 ORDER BY since DESC LIMIT 1 OFFSET $3)`
+	sqlDropChecks = `DELETE FROM check_result WHERE relay_id = $1 AND probe = $2 AND at < $3`
+	// Since the check before, the relay was as that one found it.
+	sqlSetSeen = `
+		UPDATE relay SET seen_up = seen_up + CASE failures WHEN 0 THEN $2 - checked_at ELSE 0 END,
+			seen_down = seen_down + CASE failures WHEN 0 THEN 0 ELSE $2 - checked_at END
+		WHERE id = $1 AND checked_at > 0 AND $2 - checked_at BETWEEN 0 AND $3`
 	sqlSetChecked  = `UPDATE relay SET checked_at = greatest(checked_at, $2) WHERE id = $1`
 	sqlSetOpen     = `UPDATE relay SET open_ms = $2 WHERE id = $1 AND checked_at <= $3`
 	sqlSetRead     = `UPDATE relay SET read_ms = $2 WHERE id = $1 AND checked_at <= $3`
@@ -111,6 +133,9 @@ func queueDocuments(b *pgx.Batch, outcomes []store.Outcome) {
 }
 
 func queueChecks(b *pgx.Batch, o *store.Outcome) error {
+	if len(o.Checks) > 0 {
+		b.Queue(sqlSetSeen, int32(o.Relay), o.At, int64(store.Unwatched))
+	}
 	for i := range o.Checks {
 		if err := queueCheck(b, int32(o.Relay), &o.Checks[i]); err != nil {
 			return err
@@ -122,10 +147,10 @@ func queueChecks(b *pgx.Batch, o *store.Outcome) error {
 func queueState(b *pgx.Batch, o *store.Outcome) {
 	relay := int32(o.Relay)
 	b.Queue(sqlSetState, relay, string(o.State), o.At, string(o.Cause), o.LastUp, int32(o.Failures))
-	switch o.State {
-	case store.StateUp:
+	switch {
+	case o.State == store.StateNew:
+	case o.Failures == 0:
 		b.Queue(sqlCloseOutage, o.At, relay)
-	case store.StateNew:
 	default:
 		b.Queue(sqlOpenOutage, relay, o.At, string(o.Cause))
 	}
@@ -136,6 +161,9 @@ func queueCheck(b *pgx.Batch, relay int32, check *store.Check) error {
 	if d := check.Document; d != nil {
 		id := d.ID()
 		document = id[:]
+		b.Queue(sqlSetPeriod, relay, d.Type, check.At, id[:])
+		b.Queue(sqlDropDocuments, relay, d.Type, int64(store.KeepVersions))
+		b.Queue(sqlDropVersions, relay, d.Type, int64(store.KeepVersions))
 		if name, software := d.Introduces(); d.Type == store.DocumentInfo {
 			b.Queue(sqlSetDocument, relay, name, software, check.At)
 		}
@@ -147,6 +175,7 @@ func queueCheck(b *pgx.Batch, relay int32, check *store.Check) error {
 		return err
 	}
 	b.Queue(sqlAddCheck, relay, check.Probe, check.At, check.OK, string(check.Cause), string(text), store.Substitute(check.Detail), document)
+	b.Queue(sqlDropChecks, relay, check.Probe, check.At-store.KeepResults)
 	b.Queue(sqlSetChecked, relay, check.At)
 	if !check.OK {
 		return nil

@@ -22,6 +22,26 @@ const (
 		INSERT INTO outage (relay_id, started, cause) SELECT ?1, ?2, ?3
 		WHERE NOT EXISTS (SELECT 1 FROM outage WHERE relay_id = ?1 AND ended = 0) ON CONFLICT DO NOTHING`
 	sqlCloseOutage = `UPDATE outage SET ended = ? WHERE relay_id = ? AND ended = 0`
+	// Of equal documents in a row one period is made; latest has at most one row.
+	sqlSetPeriod = `
+		WITH latest AS (SELECT since, document_id FROM document_period WHERE relay_id = ?1 AND type = ?2 ORDER BY since DESC LIMIT 1)
+		INSERT INTO document_period (relay_id, type, since, until, document_id)
+		SELECT ?1, ?2, coalesce((SELECT since FROM latest WHERE document_id = ?4), ?3), ?3, ?4
+		WHERE true
+		ON CONFLICT (relay_id, type, since) DO UPDATE SET until = max(until, excluded.until), document_id = excluded.document_id`
+	sqlDropDocuments = `
+		WITH bound AS (SELECT since FROM document_period WHERE relay_id = ?1 AND type = ?2 ORDER BY since DESC LIMIT 1 OFFSET ?3)
+		DELETE FROM document WHERE id IN (SELECT document_id FROM document_period WHERE relay_id = ?1 AND type = ?2 AND since <= (SELECT since FROM bound))
+			AND NOT EXISTS (SELECT 1 FROM document_period p WHERE p.document_id = document.id
+				AND NOT (p.relay_id = ?1 AND p.type = ?2 AND p.since <= (SELECT since FROM bound)))`
+	sqlDropVersions = `
+		DELETE FROM document_period WHERE relay_id = ?1 AND type = ?2 AND since <= (
+			SELECT since FROM document_period WHERE relay_id = ?1 AND type = ?2 ORDER BY since DESC LIMIT 1 OFFSET ?3)`
+	sqlDropChecks = `DELETE FROM check_result WHERE relay_id = ? AND probe = ? AND at < ?`
+	// Since the check before, the relay was as that one found it.
+	sqlSetSeen = `
+		UPDATE relay SET seen_up = seen_up + iif(failures = 0, ?2 - checked_at, 0), seen_down = seen_down + iif(failures = 0, 0, ?2 - checked_at)
+		WHERE id = ?1 AND checked_at > 0 AND ?2 - checked_at BETWEEN 0 AND ?3`
 	sqlSetChecked  = `UPDATE relay SET checked_at = max(checked_at, ?2) WHERE id = ?1`
 	sqlSetOpen     = `UPDATE relay SET open_ms = ?2 WHERE id = ?1 AND checked_at <= ?3`
 	sqlSetRead     = `UPDATE relay SET read_ms = ?2 WHERE id = ?1 AND checked_at <= ?3`
@@ -62,6 +82,11 @@ func (db *DB) SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error 
 // saveOutcome leaves the schedule alone: it frees the lease.
 func (w *writer) saveOutcome(ctx context.Context, o *store.Outcome) error {
 	relay := int64(o.Relay)
+	if len(o.Checks) > 0 {
+		if _, err := w.c.exec(sqlSetSeen, relay, o.At, int64(store.Unwatched)); err != nil {
+			return err
+		}
+	}
 	for i := range o.Checks {
 		if err := w.saveCheck(relay, &o.Checks[i]); err != nil {
 			return err
@@ -75,10 +100,10 @@ func (w *writer) saveOutcome(ctx context.Context, o *store.Outcome) error {
 		return err
 	}
 	var err error
-	switch o.State {
-	case store.StateUp:
+	switch {
+	case o.State == store.StateNew:
+	case o.Failures == 0:
 		_, err = w.c.exec(sqlCloseOutage, o.At, relay)
-	case store.StateNew:
 	default:
 		_, err = w.c.exec(sqlOpenOutage, relay, o.At, string(o.Cause))
 	}
@@ -91,6 +116,9 @@ func (w *writer) saveCheck(relay int64, check *store.Check) error {
 		id := d.ID()
 		document = id[:]
 		if _, err := w.c.exec(sqlAddDocument, id[:], d.Type, append([]byte{}, d.Data...)); err != nil {
+			return err
+		}
+		if err := w.savePeriod(relay, d, check.At); err != nil {
 			return err
 		}
 		if name, software := d.Introduces(); d.Type == store.DocumentInfo {
@@ -109,6 +137,9 @@ func (w *writer) saveCheck(relay int64, check *store.Check) error {
 		store.Substitute(check.Detail), document); err != nil {
 		return err
 	}
+	if _, err := w.c.exec(sqlDropChecks, relay, check.Probe, check.At-store.KeepResults); err != nil {
+		return err
+	}
 	if _, err := w.c.exec(sqlSetChecked, relay, check.At); err != nil || !check.OK {
 		return err
 	}
@@ -119,6 +150,21 @@ func (w *writer) saveCheck(relay int64, check *store.Check) error {
 		_, err = w.c.exec(sqlSetRead, relay, ms, check.At)
 	}
 	return err
+}
+
+// savePeriod notes that the relay has the document, and lets go of its oldest
+// versions.
+func (w *writer) savePeriod(relay int64, d *store.Document, at int64) error {
+	id := d.ID()
+	if _, err := w.c.exec(sqlSetPeriod, relay, d.Type, at, id[:]); err != nil {
+		return err
+	}
+	for _, sql := range []string{sqlDropDocuments, sqlDropVersions} {
+		if _, err := w.c.exec(sql, relay, d.Type, int64(store.KeepVersions)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // The newest of every probe: the names are stepped through by the index, since

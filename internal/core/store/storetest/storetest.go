@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"tail", testTails},
 		{"holding", testHoldings},
 		{"check", testChecks},
+		{"history", testHistories},
 		{"rollup", testRollups},
 		{"read", testReads},
 		{"version", testVersions},
