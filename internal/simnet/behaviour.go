@@ -48,6 +48,9 @@ type Behaviour struct {
 	// RefuseAs is the form in which all of the above refuse.
 	RefuseAs Refusal
 
+	// Writes says which published events are taken.
+	Writes Writes
+
 	// Hints adds NIP-67 hints to EOSE.
 	Hints bool
 	// Count is how COUNT is answered.
@@ -113,6 +116,23 @@ type Rate struct {
 	// Per is the time after which the count starts again; 0 means never on
 	// the same connection.
 	Per time.Duration
+}
+
+// Writes is how a relay receives events. The zero value takes every valid one,
+// and none without authentication where Auth is set.
+type Writes struct {
+	// Refuse is the text with which all are refused.
+	Refuse string
+	// Bits is the proof of work that an id must show (NIP-13).
+	Bits int
+	// Past and Future bound created_at around now; 0 means no bound.
+	Past, Future time.Duration
+	// Deletes obeys deletions (NIP-09).
+	Deletes bool
+	// Expires refuses events whose time is over (NIP-40).
+	Expires bool
+	// Protects refuses protected events (NIP-70).
+	Protects bool
 }
 
 // Count is how a relay answers COUNT.

@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/bits"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -370,14 +372,71 @@ func (c *conversation) answerEvent(ctx context.Context, a ask) error {
 	if err != nil {
 		return c.notice(ctx, "invalid: not an event")
 	}
-	ok, text := true, ""
-	if e.CheckID() != nil || e.Verify() != nil {
-		ok, text = false, "invalid: id or signature is wrong"
-	} else {
-		c.relay.Add(NewEvent(&e))
+	be := c.relay.behaviour.Load()
+	text := be.Writes.refuses(&e, time.Now())
+	switch {
+	case e.CheckID() != nil || e.Verify() != nil:
+		text = "invalid: id or signature is wrong"
+	case be.Auth && !c.authed:
+		text = "auth-required: who are you?"
 	}
-	c.out = nostr.AppendOK(c.out[:0], e.ID, ok, text)
+	if text == "" {
+		c.relay.Add(NewEvent(&e))
+		if be.Writes.Deletes {
+			c.relay.Remove(deleted(&e)...)
+		}
+	}
+	c.out = nostr.AppendOK(c.out[:0], e.ID, text == "", text)
 	return c.write(ctx, c.out)
+}
+
+// refuses returns why a valid event is refused, or "".
+func (w *Writes) refuses(e *nostr.Event, now time.Time) string {
+	at := time.Unix(e.CreatedAt, 0)
+	zeros := 0
+	for _, b := range e.ID {
+		zeros += bits.LeadingZeros8(b)
+		if b != 0 {
+			break
+		}
+	}
+	switch {
+	case w.Refuse != "":
+		return w.Refuse
+	case zeros < w.Bits:
+		return "pow: too little work"
+	case w.Past > 0 && at.Before(now.Add(-w.Past)):
+		return "invalid: too old"
+	case w.Future > 0 && at.After(now.Add(w.Future)):
+		return "invalid: of the future"
+	}
+	for _, tag := range e.Tags {
+		switch {
+		case w.Protects && len(tag) == 1 && tag[0] == "-":
+			return "auth-required: only its author may send it"
+		case w.Expires && len(tag) > 1 && tag[0] == "expiration":
+			if until, err := strconv.ParseInt(tag[1], 10, 64); err == nil && until < now.Unix() {
+				return "invalid: expired"
+			}
+		}
+	}
+	return ""
+}
+
+// deleted are the events whose deletion an event asks for.
+func deleted(e *nostr.Event) []nostr.ID {
+	var ids []nostr.ID
+	if e.Kind != 5 {
+		return nil
+	}
+	for _, tag := range e.Tags {
+		if len(tag) > 1 && tag[0] == "e" {
+			if id, err := nostr.ParseID(tag[1]); err == nil {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
 }
 
 // sendLive sends what has arrived since to the subscriptions it matches.

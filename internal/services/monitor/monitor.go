@@ -115,7 +115,7 @@ func (s *Service) Check(ctx context.Context, r store.Relay) Report {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout(r.URL.Network()))
 	defer cancel()
 	at := time.Now().Unix()
-	results := s.kit.Check(ctx, r.URL)
+	results := s.kit.Check(ctx, r.URL, false)
 	report := Report{Relay: r, At: at, Checks: make([]store.Check, len(results))}
 	for i, result := range results {
 		report.Checks[i] = store.Check{

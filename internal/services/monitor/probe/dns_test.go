@@ -98,7 +98,7 @@ func TestNames(t *testing.T) {
 				t.Skip("the relay has another port")
 			}
 			have := map[string]probe.Result{}
-			for _, found := range (probe.Kit{Dialer: dialer}).Check(t.Context(), url) {
+			for _, found := range (probe.Kit{Dialer: dialer}).Check(t.Context(), url, false) {
 				have[found.Probe] = found
 			}
 			if have["open"].Cause != test.open || have["dns"].Cause != test.dns {
@@ -155,7 +155,7 @@ func TestOneResolution(t *testing.T) {
 	}
 	cfg := dial.DefaultConfig()
 	cfg.AllowLocal, cfg.NameServer = true, names.Addr().String()
-	for _, found := range (probe.Kit{Dialer: dial.New(cfg)}).Check(t.Context(), url) {
+	for _, found := range (probe.Kit{Dialer: dial.New(cfg)}).Check(t.Context(), url, false) {
 		if (found.Probe == "open" || found.Probe == "nip11") && !found.OK {
 			t.Errorf("%s fails by %q", found.Probe, found.Cause)
 		}

@@ -136,11 +136,15 @@ func TestHostileDocument(t *testing.T) {
 		finding probe.SchemaFinding // one of them
 	}{
 		{
-			"difficulty 255", simnet.Info{Body: `{"limitation":{"min_pow_difficulty":255}}`}, "",
+			"difficulty 255",
+			simnet.Info{Body: `{"limitation":{"min_pow_difficulty":255}}`},
+			"",
 			probe.SchemaFinding{Field: "limitation.min_pow_difficulty", Problem: "absurd value"},
 		},
 		{
-			"wrong types", simnet.Info{Body: `{"name":{},"supported_nips":{"1":1},"limitation":[],"fees":7,"pubkey":12}`}, "",
+			"wrong types",
+			simnet.Info{Body: `{"name":{},"supported_nips":{"1":1},"limitation":[],"fees":7,"pubkey":12}`},
+			"",
 			probe.SchemaFinding{Field: "limitation", Problem: "wrong type"},
 		},
 		{"64 MiB compressed to 64 KiB", simnet.Info{Body: bomb.String(), Header: map[string]string{"Content-Encoding": "gzip"}}, dial.CauseDocument, probe.SchemaFinding{}},

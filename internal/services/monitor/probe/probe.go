@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/nostr"
 	doc "bigbrotr/internal/core/nostr/nip11"
 	"bigbrotr/internal/core/nostr/session"
 	"bigbrotr/internal/core/relay"
@@ -36,6 +37,9 @@ type Probe struct {
 	// Run performs the check on the target. A probe that makes no sense after
 	// what earlier ones found returns false.
 	Run func(ctx context.Context, t *Target) (Result, bool)
+	// Daily probes ask a relay for more than the others and have their turn
+	// once a day.
+	Daily bool
 }
 
 // All returns the probes in the order in which they run: each may use what the
@@ -50,6 +54,9 @@ func All() []Probe {
 		{Name: "http", Run: headers},
 		{Name: "dns", Run: names},
 		{Name: "geo", Run: geo},
+		{Name: "write", Run: write},
+		{Name: "retention", Run: retention, Daily: true},
+		{Name: "nips", Run: nips, Daily: true},
 	}
 }
 
@@ -57,6 +64,8 @@ func All() []Probe {
 type Kit struct {
 	Dialer *dial.Dialer
 	Places *Places
+	Key    *nostr.SecretKey // whose events test writing; nil: nothing is written
+	Work   *Work            // needed with a key
 }
 
 // maxConnections is how many connections a relay gets in one check: the
@@ -75,15 +84,23 @@ type Target struct {
 	broken   error            // why
 	answer   *answer          // to the request for the document
 	document *doc.Document    // nil: none
+
+	readable      bool // read succeeded
+	writable      bool // write succeeded
+	authenticated bool // we had to say who we are
 }
 
-// Check runs every probe on one relay within the context's deadline.
-func (k Kit) Check(ctx context.Context, url relay.URL) []Result {
+// Check runs the probes on one relay within the context's deadline, with daily
+// also those that have their turn once a day.
+func (k Kit) Check(ctx context.Context, url relay.URL, daily bool) []Result {
 	k.Dialer = k.Dialer.Visit(maxConnections)
 	t := &Target{Kit: k, URL: url}
 	defer t.close(ctx)
 	var results []Result
 	for _, p := range All() {
+		if p.Daily && !daily {
+			continue
+		}
 		if r, ran := p.Run(ctx, t); ran {
 			r.Probe = p.Name
 			results = append(results, r)

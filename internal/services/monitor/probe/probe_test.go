@@ -40,7 +40,7 @@ func checkURL(t *testing.T, url relay.URL) map[string]probe.Result {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	results := map[string]probe.Result{}
-	for _, r := range (probe.Kit{Dialer: dialer()}).Check(ctx, url) {
+	for _, r := range (probe.Kit{Dialer: dialer()}).Check(ctx, url, false) {
 		if r.OK != (r.Cause == "") {
 			t.Errorf("%s is ok: %t, because of %q", r.Probe, r.OK, r.Cause)
 		}

@@ -31,6 +31,7 @@ func read(ctx context.Context, t *Target) (Result, bool) {
 			break
 		}
 	}
+	t.readable = r.OK
 	if !r.OK {
 		delete(r.Values, "eose_ms")
 	}

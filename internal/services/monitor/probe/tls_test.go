@@ -28,7 +28,7 @@ func run(t *testing.T, k probe.Kit, r *simnet.Relay) map[string]probe.Result {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	results := map[string]probe.Result{}
-	for _, found := range k.Check(ctx, r.URL()) {
+	for _, found := range k.Check(ctx, r.URL(), true) {
 		if found.OK != (found.Cause == "") {
 			t.Errorf("%s is ok: %t, because of %q", found.Probe, found.OK, found.Cause)
 		}
@@ -69,28 +69,40 @@ func TestCertificate(t *testing.T) {
 	}{
 		{"good", ours, simnet.Certificate{Names: []string{"relay.example.com", "other.example.com"}}, "", nil},
 		{
-			"expired", ours, simnet.Certificate{Names: []string{"relay.example.com"}, From: now.AddDate(-1, 0, 0), Until: now.AddDate(0, 0, -3)},
-			dial.CauseTLSExpired, []probe.CertificateBug{probe.CertExpired},
+			"expired", ours,
+			simnet.Certificate{Names: []string{"relay.example.com"}, From: now.AddDate(-1, 0, 0), Until: now.AddDate(0, 0, -3)},
+			dial.CauseTLSExpired,
+			[]probe.CertificateBug{probe.CertExpired},
 		},
 		{
-			"not yet valid", ours, simnet.Certificate{Names: []string{"relay.example.com"}, From: now.AddDate(0, 0, 3), Until: now.AddDate(0, 1, 0)},
-			dial.CauseTLSExpired, []probe.CertificateBug{probe.CertNotYetValid},
+			"not yet valid", ours,
+			simnet.Certificate{Names: []string{"relay.example.com"}, From: now.AddDate(0, 0, 3), Until: now.AddDate(0, 1, 0)},
+			dial.CauseTLSExpired,
+			[]probe.CertificateBug{probe.CertNotYetValid},
 		},
 		{
-			"wrong name", ours, simnet.Certificate{Names: []string{"other.example.com"}},
-			dial.CauseTLSName, []probe.CertificateBug{probe.CertWrongName},
+			"wrong name", ours,
+			simnet.Certificate{Names: []string{"other.example.com"}},
+			dial.CauseTLSName,
+			[]probe.CertificateBug{probe.CertWrongName},
 		},
 		{
-			"self-signed", ours, simnet.Certificate{Names: []string{"relay.example.com"}, SelfSigned: true},
-			dial.CauseTLSUntrusted, []probe.CertificateBug{probe.CertSelfSigned},
+			"self-signed", ours,
+			simnet.Certificate{Names: []string{"relay.example.com"}, SelfSigned: true},
+			dial.CauseTLSUntrusted,
+			[]probe.CertificateBug{probe.CertSelfSigned},
 		},
 		{
-			"unknown authority", theirs, simnet.Certificate{Names: []string{"relay.example.com"}},
-			dial.CauseTLSUntrusted, []probe.CertificateBug{probe.CertUntrusted},
+			"unknown authority", theirs,
+			simnet.Certificate{Names: []string{"relay.example.com"}},
+			dial.CauseTLSUntrusted,
+			[]probe.CertificateBug{probe.CertUntrusted},
 		},
 		{
-			"everything at once", theirs, simnet.Certificate{Names: []string{"other.example.com"}, From: now.AddDate(-1, 0, 0), Until: now.AddDate(0, 0, -3)},
-			dial.CauseTLSExpired, []probe.CertificateBug{probe.CertExpired, probe.CertWrongName, probe.CertUntrusted},
+			"everything at once", theirs,
+			simnet.Certificate{Names: []string{"other.example.com"}, From: now.AddDate(-1, 0, 0), Until: now.AddDate(0, 0, -3)},
+			dial.CauseTLSExpired,
+			[]probe.CertificateBug{probe.CertExpired, probe.CertWrongName, probe.CertUntrusted},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
