@@ -54,7 +54,7 @@ func (c *checkCmd) Run(ctx context.Context, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	report := checker.Check(ctx, store.Relay{URL: url, State: store.StateNew, PromotedAt: time.Now().Unix()})
+	report := checker.Check(ctx, store.Relay{URL: url, State: store.StateNew, PromotedAt: time.Now().Unix()}, true)
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -35,6 +35,12 @@ type Config struct {
 	// Retry is the wait after a first failed check; it grows with each that
 	// follows, to 1,440 times as much.
 	Retry config.Duration `yaml:"retry"`
+	// Key is the secret key of the monitor: an nsec, or 64 hex digits. With it
+	// checks also write, an ephemeral event each hour and once a day one that
+	// expires, and reports are published. Without one nothing is written.
+	Key config.Secret `yaml:"key"`
+	// Publish says where results are published (NIP-66).
+	Publish PublishConfig `yaml:"publish"`
 	// Geo says where it is known from where relays are.
 	Geo GeoConfig `yaml:"geo"`
 }
@@ -61,6 +67,7 @@ func DefaultConfig() Config {
 		Timeout:        config.Duration(30 * time.Second),
 		OverlayTimeout: config.Duration(120 * time.Second),
 		Retry:          config.Duration(time.Minute),
+		Publish:        PublishConfig{Every: config.Duration(3 * time.Hour), Name: "BigBrotr"},
 		Geo:            GeoConfig{Cymru: true},
 	}
 }
@@ -74,27 +81,44 @@ func (c Config) Validate(check *config.Check) {
 	config.InRange(check, "timeout", c.Timeout, second, config.Duration(10*time.Minute))
 	config.InRange(check, "overlay_timeout", c.OverlayTimeout, second, config.Duration(10*time.Minute))
 	config.InRange(check, "retry", c.Retry, second, config.Duration(time.Hour))
+	config.InRange(check, "publish.every", c.Publish.Every, config.Duration(time.Minute), config.Duration(24*time.Hour))
+	if !c.Key.IsZero() {
+		if _, err := ParseKey(c.Key.Reveal()); err != nil {
+			check.Add("key", "is not a secret key", "put an nsec or 64 hex digits in the variable or file")
+		}
+	}
+	for i, text := range c.Publish.Relays {
+		if _, err := (relay.Rules{AllowLocal: true}).Parse(text); err != nil {
+			check.Add(fmt.Sprintf("publish.relays[%d]", i), "is not the URL of a relay", "write one such as wss://relay.example.com")
+		}
+	}
 }
 
 // Store is what the monitor needs of the archive.
 type Store interface {
 	DueRelays(ctx context.Context, due store.Due) ([]store.Work, error)
 	SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error
+	LatestChecks(ctx context.Context, relay store.RelayID) ([]store.Check, error)
+	LastChecks(ctx context.Context, probe string, relays []store.RelayID) (map[store.RelayID]store.Check, error)
 }
 
 // Service is the monitor.
 type Service struct {
-	cfg   Config
-	store Store
-	kit   probe.Kit
-	owner string
-	log   *slog.Logger
+	cfg       Config
+	store     Store
+	kit       probe.Kit
+	publisher *publisher // nil: nothing is published
+	owner     string
+	log       *slog.Logger
 }
 
 // New returns a monitor that leases relays as owner. Without places it is not
 // looked up where relays are.
 func New(cfg Config, st Store, dialer *dial.Dialer, places *probe.Places, owner string, log *slog.Logger) *Service {
-	return &Service{cfg: cfg, store: st, kit: probe.Kit{Dialer: dialer, Places: places}, owner: owner, log: log}
+	s := &Service{cfg: cfg, store: st, owner: owner, log: log}
+	s.kit = probe.Kit{Dialer: dialer, Places: places, Work: probe.NewWork()}
+	s.publisher, s.kit.Key = newPublisher(cfg, dialer)
+	return s
 }
 
 // Places opens the files of the configuration.
@@ -108,18 +132,24 @@ type Report struct {
 	Checks []store.Check
 	State  store.State
 	Cause  dial.Cause
+
+	raw []byte // the relay's document as it came
 }
 
-// Check runs every probe on one relay. It reads and writes no store.
-func (s *Service) Check(ctx context.Context, r store.Relay) Report {
+// Check runs the probes on one relay, with daily also those that have their turn
+// once a day. It reads and writes no store.
+func (s *Service) Check(ctx context.Context, r store.Relay, daily bool) Report {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout(r.URL.Network()))
 	defer cancel()
 	at := time.Now().Unix()
-	results := s.kit.Check(ctx, r.URL, false)
+	results := s.kit.Check(ctx, r.URL, daily)
 	report := Report{Relay: r, At: at, Checks: make([]store.Check, len(results))}
 	for i, result := range results {
 		report.Checks[i] = store.Check{
 			At: at, Probe: result.Probe, OK: result.OK, Cause: result.Cause, Values: result.Values, Detail: result.Detail,
+		}
+		if result.Raw != nil {
+			report.raw = result.Raw
 		}
 		if result.Document != nil {
 			report.Checks[i].Document = &store.Document{Type: result.Probe, Data: result.Document}
@@ -173,6 +203,11 @@ func (s *Service) Cycle(ctx context.Context) error {
 	return nil
 }
 
+const (
+	lastDaily  = "nips"       // the last of the probes that run once a day
+	dailyEvery = 23 * 60 * 60 // seconds: checks come with jitter
+)
+
 // rounds is how many checks one after the other a group may take.
 const rounds = 2
 
@@ -183,20 +218,31 @@ func (s *Service) group(ctx context.Context) ([]Report, error) {
 	defer cancel()
 	due, err := s.store.DueRelays(leasing, store.Due{
 		Service: Name, Now: now.Unix(), Limit: limit, Owner: s.owner,
-		Until: now.Add(service.LeaseTime(limit, s.cfg.Parallel, longest)).Unix() + 1, Networks: networks,
+		Until: now.Add(service.LeaseTime(limit, s.cfg.Parallel, longest)+publishTime).Unix() + 1, Networks: networks,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("due relays: %w", err)
 	}
+	ids := make([]store.RelayID, len(due))
+	for i, w := range due {
+		ids[i] = w.Relay.ID
+	}
+	thorough, err := s.store.LastChecks(leasing, lastDaily, ids)
+	if err != nil {
+		return nil, fmt.Errorf("last thorough checks: %w", err)
+	}
 	reports := service.Gather(ctx, s.cfg.Parallel, due, func(ctx context.Context, w store.Work) Report {
-		return s.Check(ctx, w.Relay)
+		return s.Check(ctx, w.Relay, now.Unix()-thorough[w.Relay.ID].At >= dailyEvery)
 	})
 	if len(reports) == 0 {
 		return nil, nil
 	}
 	ours := selfDoubt(reports)
 	if ours {
-		s.log.WarnContext(ctx, "many relays fail at once: suspecting our own network, keeping their states", "relays", len(reports))
+		s.log.WarnContext(ctx, "many relays fail at once: suspecting our own network, keeping their states and publishing nothing", "relays", len(reports))
+	}
+	if !ours {
+		s.publish(ctx, reports)
 	}
 	outcomes := make([]store.Outcome, len(reports))
 	for i, r := range reports {

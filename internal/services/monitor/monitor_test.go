@@ -73,7 +73,7 @@ func TestCycle(t *testing.T) {
 		outages  int
 		min, max int64 // seconds until the next check
 	}{
-		{store.StateUp, "", 5, 0, 3000, 4200},
+		{store.StateUp, "", 6, 0, 3000, 4200},
 		{store.StateDegraded, dial.CauseReadAuth, 5, 0, 3000, 4200},
 		{store.StateDown, dial.CauseTCPRefused, 1, 1, 50, 80},
 	} {
@@ -225,7 +225,7 @@ func TestLateTurn(t *testing.T) {
 			release := time.AfterFunc(test.held, func() { _ = other.Close() })
 			defer release.Stop()
 			s := monitor.New(monitor.DefaultConfig(), nil, dialer, nil, "test", slog.New(slog.DiscardHandler))
-			r := s.Check(t.Context(), store.Relay{URL: url, State: store.StateUp})
+			r := s.Check(t.Context(), store.Relay{URL: url, State: store.StateUp}, false)
 			if r.State != test.state || r.Cause != test.cause {
 				t.Errorf("a turn after %s: %s because of %q, want %s because of %q", test.held, r.State, r.Cause, test.state, test.cause)
 			}

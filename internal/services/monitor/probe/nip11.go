@@ -46,7 +46,7 @@ func nip11(ctx context.Context, t *Target) (Result, bool) {
 		return Result{Cause: dial.CauseDocument, Detail: problem(err)}, true
 	}
 	t.document = &document
-	return Result{OK: true, Document: canonical, Values: map[string]float64{
+	return Result{OK: true, Document: canonical, Raw: body, Values: map[string]float64{
 		"document_ms": milliseconds(time.Since(begin)),
 		"bytes":       float64(len(body)),
 	}}, true

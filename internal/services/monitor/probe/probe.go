@@ -29,6 +29,7 @@ type Result struct {
 	Values   map[string]float64 // numbers by name; durations in milliseconds
 	Detail   string             // a bounded remark; untrusted text
 	Document []byte             // JSON with its keys in one order, for probes that bring one
+	Raw      []byte             // the document of nip11 as it came
 }
 
 // Probe is a check.

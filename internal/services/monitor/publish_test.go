@@ -1,0 +1,171 @@
+package monitor_test
+
+import (
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"bigbrotr/internal/core/config"
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/nip66"
+	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/core/store/sqlite"
+	"bigbrotr/internal/services/monitor"
+	"bigbrotr/internal/simnet"
+)
+
+// publishing returns the configuration of a monitor with a key that publishes to
+// these relays, as it is read from a file.
+func publishing(t *testing.T, key string, relays ...relay.URL) monitor.Config {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte(key+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var urls []string
+	for _, u := range relays {
+		urls = append(urls, u.String())
+	}
+	text, err := json.Marshal(map[string]any{"key": "file:" + file, "publish": map[string]any{"relays": urls, "name": "Monitor", "every": "3h"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	yaml := filepath.Join(t.TempDir(), "monitor.yaml")
+	if err := os.WriteFile(yaml, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := monitor.DefaultConfig()
+	if _, err := config.Load(&cfg, config.Sources{File: yaml}); err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// again makes every relay due now.
+func again(t *testing.T, db *sqlite.DB, relays []store.Relay) {
+	t.Helper()
+	var next []store.Next
+	for _, r := range relays {
+		next = append(next, store.Next{Relay: r.ID, Service: monitor.Name, DueAt: time.Now().Unix() - 1})
+	}
+	if err := db.SaveNext(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reports are the newest reports that a relay holds, by what they are about.
+func reports(r *simnet.Relay, kind nostr.Kind) map[string]nostr.Event {
+	byURL := map[string]nostr.Event{}
+	for _, held := range slices.Backward(r.Visible(nostr.Filter{Kinds: []nostr.Kind{kind}})) {
+		e := held.Parse()
+		name := ""
+		for _, tag := range e.Tags {
+			if tag[0] == "d" {
+				name = tag[1]
+			}
+		}
+		byURL[name] = e
+	}
+	return byURL
+}
+
+// TestPublish checks relays of every kind and reads what is published: relays
+// that open, with their document as it came, and no others.
+func TestPublish(t *testing.T) {
+	network := simnet.New(51)
+	t.Cleanup(network.Close)
+	add := func(b simnet.Behaviour) *simnet.Relay {
+		r, err := network.AddRelay(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	document := "{ \"name\": \"A relay\",\n  \"supported_nips\": [1, 11, 45], \"limitation\": null }"
+	good := add(simnet.Behaviour{Info: &simnet.Info{Body: document}})
+	closed := add(simnet.Behaviour{Auth: true})
+	add(simnet.Behaviour{Faults: []simnet.Fault{{What: simnet.Status, When: simnet.Always, N: 503}}})
+	add(simnet.Behaviour{Faults: []simnet.Fault{{What: simnet.Echo, When: simnet.Always}}})
+	if _, err := network.AddDead(); err != nil {
+		t.Fatal(err)
+	}
+	target := add(simnet.Behaviour{Auth: true}) // who publishes must say who it is
+	gone := add(simnet.Behaviour{})
+	gone.Stop()
+
+	db := newStore(t)
+	urls := slices.DeleteFunc(network.URLs(), func(u relay.URL) bool { return u == target.URL() || u == gone.URL() })
+	relays, err := db.AddRelays(t.Context(), urls, time.Now().Unix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const secret = "7f7ff03d123792d6ac594bfa67bf6d0c0ab55b6b1fdb6249303fe861f1ccba9a"
+	key, err := monitor.ParseKey(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire := dial.DefaultConfig()
+	wire.AllowLocal = true
+	cfg := publishing(t, secret, gone.URL(), target.URL())
+	cfg.Timeout = config.Duration(6 * time.Second)
+	s := monitor.New(cfg, db, dial.New(wire), nil, "test", slog.New(slog.DiscardHandler))
+	cycle := func() {
+		t.Helper()
+		again(t, db, relays)
+		if err := s.Cycle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cycle()
+	target.SetBehaviour(simnet.Behaviour{}) // so that we can look
+	have := reports(target, nip66.KindReport)
+	first, ok := have[good.URL().String()+"/"]
+	_, other := have[closed.URL().String()+"/"]
+	if !ok || !other || len(have) != 2 {
+		t.Fatalf("%d reports: %v", len(have), have)
+	}
+	if first.Content != document || first.PubKey != key.PubKey() || first.CheckID() != nil || first.Verify() != nil {
+		t.Errorf("report: %+v", first)
+	}
+	for _, want := range []nostr.Tag{{"n", "clearnet"}, {"R", "!auth"}, {"R", "!payment"}, {"N", "1"}, {"T", "PublicInbox"}} {
+		if !slices.ContainsFunc(first.Tags, func(t nostr.Tag) bool { return slices.Equal(t, want) }) {
+			t.Errorf("no tag %q in %q", want, first.Tags)
+		}
+	}
+	for _, not := range []nostr.Tag{{"N", "45"}, {"R", "writes"}} { // COUNT is claimed, and not answered
+		if slices.ContainsFunc(first.Tags, func(t nostr.Tag) bool { return slices.Equal(t, not) }) {
+			t.Errorf("tag %q in %q", not, first.Tags)
+		}
+	}
+	for _, kind := range []nostr.Kind{nip66.KindProfile, nip66.KindRelays, nip66.KindAnnouncement} {
+		if n := len(target.Visible(nostr.Filter{Kinds: []nostr.Kind{kind}})); n != 1 {
+			t.Errorf("%d events of kind %d", n, kind)
+		}
+	}
+	last, err := db.LastChecks(t.Context(), "publish", []store.RelayID{relays[0].ID, relays[2].ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := last[relays[0].ID]; len(last) != 1 || !c.OK || c.Values["accepted"] != 1 || c.Values["refused"] != 1 {
+		t.Errorf("what is noted: %+v", last)
+	}
+
+	// Nothing has changed: nothing is published. Then one has, and one is gone.
+	published := target.Len()
+	cycle()
+	if n := target.Len() - published; n != 0 {
+		t.Errorf("%d reports of what did not change", n)
+	}
+	good.SetBehaviour(simnet.Behaviour{Info: &simnet.Info{Body: `{"name":"Another name"}`}})
+	closed.Stop()
+	cycle()
+	if n := target.Len() - published; n != 1 {
+		t.Errorf("%d reports after one change", n)
+	}
+}
