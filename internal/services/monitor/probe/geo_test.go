@@ -1,7 +1,6 @@
-package probe
+package probe_test
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"os"
@@ -12,8 +11,7 @@ import (
 	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
 
-	"bigbrotr/internal/core/dial"
-	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/services/monitor/probe"
 	"bigbrotr/internal/simnet"
 )
 
@@ -83,28 +81,28 @@ func TestFind(t *testing.T) {
 		name, city, asn string
 		cymru           bool
 		addr            string
-		want            Place
+		want            probe.Place
 	}{
-		{"operator's files", city, asn, true, "9.9.9.9", Place{
-			Country: "CH", City: "Zurich", Lat: f(47.37), Lon: f(8.54), Precision: PreciseCity, Source: "mmdb",
+		{"operator's files", city, asn, true, "9.9.9.9", probe.Place{
+			Country: "CH", City: "Zurich", Lat: f(47.37), Lon: f(8.54), Precision: probe.PreciseCity, Source: "mmdb",
 			ASN: 19281, Org: "QUAD9", Prefix: "9.9.9.0/24", ASNSource: "mmdb",
 		}},
-		{"operator's file says anycast", city, asn, false, "1.1.1.1", Place{Anycast: true, Precision: PreciseNone}},
-		{"embedded country, network by DNS", "", "", true, "46.4.84.1", Place{
-			Country: "DE", Precision: PreciseCountry, Source: "iploc",
+		{"operator's file says anycast", city, asn, false, "1.1.1.1", probe.Place{Anycast: true, Precision: probe.PreciseNone}},
+		{"embedded country, network by DNS", "", "", true, "46.4.84.1", probe.Place{
+			Country: "DE", Precision: probe.PreciseCountry, Source: "iploc",
 			ASN: 24940, Org: "HETZNER-AS, DE", Prefix: "46.4.0.0/16", ASNSource: "cymru",
 		}},
-		{"a network of two origins", "", "", true, "2a01:4f8::1", Place{
-			Country: "DE", Precision: PreciseCountry, Source: "iploc",
+		{"a network of two origins", "", "", true, "2a01:4f8::1", probe.Place{
+			Country: "DE", Precision: probe.PreciseCountry, Source: "iploc",
 			ASN: 24940, Org: "HETZNER-AS, DE", Prefix: "2a01:4f8::/32", ASNSource: "cymru",
 		}},
-		{"nobody is asked", "", "", false, "46.4.84.1", Place{Country: "DE", Precision: PreciseCountry, Source: "iploc"}},
-		{"a CDN is nowhere", "", "", true, "104.16.1.1", Place{
-			Anycast: true, Precision: PreciseNone, ASN: 13335, Org: "CLOUDFLARENET, US", Prefix: "104.16.0.0/12", ASNSource: "cymru",
+		{"nobody is asked", "", "", false, "46.4.84.1", probe.Place{Country: "DE", Precision: probe.PreciseCountry, Source: "iploc"}},
+		{"a CDN is nowhere", "", "", true, "104.16.1.1", probe.Place{
+			Anycast: true, Precision: probe.PreciseNone, ASN: 13335, Org: "CLOUDFLARENET, US", Prefix: "104.16.0.0/12", ASNSource: "cymru",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p, err := OpenPlaces(test.city, test.asn, test.cymru)
+			p, err := probe.OpenPlaces(test.city, test.asn, test.cymru)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,33 +123,7 @@ func TestFind(t *testing.T) {
 	if n := names.Asked("1.84.4.46.origin.asn.cymru.com", "TXT"); n != 1 {
 		t.Errorf("one network was asked for %d times", n)
 	}
-	if _, err := OpenPlaces(filepath.Join(t.TempDir(), "none.mmdb"), "", false); err == nil {
+	if _, err := probe.OpenPlaces(filepath.Join(t.TempDir(), "none.mmdb"), "", false); err == nil {
 		t.Error("a missing file was opened")
-	}
-}
-
-// TestGeoByHeader takes a relay whose web server is Cloudflare's for one that is
-// nowhere, and looks no private address up.
-func TestGeoByHeader(t *testing.T) {
-	p, err := OpenPlaces("", "", false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	url, err := relay.Parse("wss://relay.example.com")
-	if err != nil {
-		t.Fatal(err)
-	}
-	target := &Target{Kit: Kit{Places: p, Dialer: dial.New(dial.DefaultConfig())}, URL: url, answer: &answer{header: map[string][]string{}}}
-	for _, test := range []struct{ addr, server, want string }{
-		{"46.4.84.1:443", "nginx", `{"addr":"46.4.84.1","anycast":false,"country":"DE","precision":"country","source":"iploc"}`},
-		{"46.4.84.1:443", "cloudflare", `{"addr":"46.4.84.1","anycast":true,"precision":"none"}`},
-		{"10.0.0.1:443", "nginx", ""},
-	} {
-		target.trace.Addr = netip.MustParseAddrPort(test.addr)
-		target.answer.header.Set("Server", test.server)
-		r, ran := geo(context.Background(), target)
-		if string(r.Document) != test.want || ran != (test.want != "") {
-			t.Errorf("%s at %s: %s, want %s", test.server, test.addr, r.Document, test.want)
-		}
 	}
 }

@@ -80,6 +80,7 @@ func nips(ctx context.Context, t *Target) (Result, bool) {
 		{"50", t.searches},
 		{"67", t.hints},
 		{"70", t.protects},
+		{"77", t.reconciles},
 		{"42", t.authenticates},
 	} {
 		if !slices.Contains(t.document.SupportedNIPs, test.nip) || ctx.Err() != nil {
@@ -265,6 +266,23 @@ func (t *Target) hints(ctx context.Context) (string, Verdict) {
 	return page.End.Kind.String(), Kept
 }
 
+// reconciles opens a reconciliation of the last minute with a set that is empty:
+// one message of the relay shows that it can.
+func (t *Target) reconciles(ctx context.Context) (string, Verdict) {
+	since := time.Now().Unix() - 60
+	first := []byte{0x61, 0, 0, 2, 0} // version 1; up to infinity; a list of ids; none
+	r, err := t.session.Reconcile(ctx, nostr.Filter{Kinds: []nostr.Kind{1}, Since: &since}, first, func([]byte) ([]byte, error) {
+		return nil, nil
+	})
+	switch {
+	case err != nil:
+		return "", Untested
+	case r.Rounds > 0:
+		return "", Kept
+	}
+	return r.End.Kind.String(), Broken
+}
+
 // authenticates answers a challenge, if one came, as somebody whom the relay
 // does not know.
 func (t *Target) authenticates(ctx context.Context) (string, Verdict) {
@@ -293,7 +311,7 @@ func (t *Target) attempt(ctx context.Context, e nostr.Event) (taken, known bool,
 	if err != nil || ok.End.Kind != session.Unended {
 		return false, false, nostr.ID{}
 	}
-	return ok.Accepted, true, e.ID
+	return received(ok), true, e.ID
 }
 
 // holds tells whether an event can be read.
@@ -385,13 +403,20 @@ func (t *Target) protects(ctx context.Context) (string, Verdict) {
 
 const margin = 120 // seconds beyond a bound
 
-// lowerBound sends an event that is older than the claim allows.
+// lowerBound sends an event that is older than the claim allows. A bound of 0 is
+// how software writes that there is none.
 func (t *Target) lowerBound(ctx context.Context, claimed int64) (string, Verdict) {
+	if claimed == 0 {
+		return "", Untested
+	}
 	return t.bound(ctx, time.Now().Unix()-claimed-margin)
 }
 
 // upperBound sends an event of a later time than the claim allows.
 func (t *Target) upperBound(ctx context.Context, claimed int64) (string, Verdict) {
+	if claimed == 0 {
+		return "", Untested
+	}
 	return t.bound(ctx, time.Now().Unix()+claimed+margin)
 }
 

@@ -45,7 +45,7 @@ func write(ctx context.Context, t *Target) (Result, bool) {
 	values := map[string]float64{"pow_bits": float64(difficulty)}
 	begin := time.Now()
 	ok, err := t.publish(ctx, &e)
-	if err == nil && !ok.Accepted && ok.Prefix == nostr.PrefixAuthRequired && t.session.Challenge() != "" {
+	if err == nil && ok.Prefix == nostr.PrefixAuthRequired && t.session.Challenge() != "" {
 		if who, authErr := t.session.Auth(ctx, t.Key); authErr == nil && who.Accepted {
 			values["authenticated"], t.authenticated = 1, true
 			begin = time.Now()
@@ -55,7 +55,7 @@ func write(ctx context.Context, t *Target) (Result, bool) {
 	if err != nil {
 		return Result{Cause: dial.CauseReadTimeout}, true
 	}
-	r := Result{OK: ok.Accepted, Detail: ok.Message}
+	r := Result{OK: received(ok), Detail: ok.Message}
 	if !r.OK {
 		r.Cause = t.refused(ok)
 		return r, true
@@ -65,6 +65,10 @@ func write(ctx context.Context, t *Target) (Result, bool) {
 	r.Values = values
 	return r, true
 }
+
+// received tells whether an event was taken. Mute is what a relay says that has
+// nobody to hand an ephemeral event on to (NIP-01): it refuses nothing.
+func received(ok session.OK) bool { return ok.Accepted || ok.Prefix == nostr.PrefixMute }
 
 // publish signs and sends an event.
 func (t *Target) publish(ctx context.Context, e *nostr.Event) (session.OK, error) {

@@ -27,6 +27,7 @@ func TestWrite(t *testing.T) {
 	}{
 		{"takes it", simnet.Behaviour{}, "", 0},
 		{"takes it from whom it knows", simnet.Behaviour{Auth: true}, "", 0},
+		{"has nobody to hand it to", simnet.Behaviour{Writes: simnet.Writes{Refuse: "mute: no one was listening for this"}}, "", 0},
 		{"wants work", simnet.Behaviour{Writes: simnet.Writes{Bits: 12}, Info: info(`{"limitation":{"min_pow_difficulty":12}}`)}, "", 12},
 		{"wants work and does not say so", simnet.Behaviour{Writes: simnet.Writes{Bits: 40}}, dial.CauseWritePoW, 0},
 		{"wants all the work of the world", simnet.Behaviour{Info: info(`{"limitation":{"min_pow_difficulty":255}}`)}, dial.CauseWritePoW, 0},
@@ -115,21 +116,21 @@ func TestClaims(t *testing.T) {
 		{
 			"NIPs kept",
 			simnet.Behaviour{
-				Count: simnet.CountExact, Hints: true, Writes: simnet.Writes{Deletes: true, Expires: true, Protects: true, Past: 3600e9, Future: 60e9},
-				Info: claims("9,11,40,45,67,70", `"created_at_lower_limit":3600,"created_at_upper_limit":60`),
+				Count: simnet.CountExact, Hints: true, Negentropy: simnet.Negentropy{As: simnet.NegHonest}, Writes: simnet.Writes{Deletes: true, Expires: true, Protects: true, Past: 3600e9, Future: 60e9},
+				Info: claims("9,11,40,45,67,70,77", `"created_at_lower_limit":3600,"created_at_upper_limit":60`),
 			},
 			"created_at_lower_limit refused beyond it kept, created_at_upper_limit refused beyond it kept, " +
-				"NIP-9 kept, NIP-11 kept, NIP-40 refused kept, NIP-45 kept, NIP-67 eose-more kept, NIP-70 refused kept",
+				"NIP-9 kept, NIP-11 kept, NIP-40 refused kept, NIP-45 kept, NIP-67 eose-more kept, NIP-70 refused kept, NIP-77 kept",
 		},
 		{
 			"NIPs broken",
 			simnet.Behaviour{
 				Count: simnet.CountClosed,
-				Info:  claims("9,40,42,45,50,67,70", `"created_at_lower_limit":3600,"created_at_upper_limit":60`),
+				Info:  claims("9,40,42,45,50,67,70,77", `"created_at_lower_limit":3600,"created_at_upper_limit":60`),
 			},
 			"created_at_lower_limit taken beyond it broken, created_at_upper_limit taken beyond it broken, " +
 				"NIP-9 still served broken, NIP-40 served after its time broken, NIP-45 closed broken, " +
-				"NIP-50 finds what nobody wrote broken, NIP-67 no hint broken, NIP-70 taken from anybody broken, NIP-42 no challenge untested",
+				"NIP-50 finds what nobody wrote broken, NIP-67 no hint broken, NIP-70 taken from anybody broken, NIP-77 notice broken, NIP-42 no challenge untested",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
