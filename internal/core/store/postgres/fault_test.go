@@ -5,10 +5,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -123,7 +125,7 @@ func TestKilledServers(t *testing.T) {
 		t.Skip("long")
 	}
 	cluster := pgtest.Start(t, pgtest.Options{})
-	direct := cluster.Database(t)
+	direct, single := cluster.Database(t), cluster.Database(t)
 	bouncer := cluster.Bouncer(t)
 	for _, test := range []struct {
 		name, url string
@@ -140,6 +142,16 @@ func TestKilledServers(t *testing.T) {
 		{"PgBouncer", bouncer.URL(cluster.Database(t)), func(t *testing.T) {
 			bouncer.Kill(t)
 			bouncer.Restart(t)
+		}},
+		{"connections", single, func(t *testing.T) {
+			conn, err := pgx.Connect(t.Context(), single)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close(t.Context())
+			if _, err := conn.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
+				t.Fatal(err)
+			}
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -183,6 +195,114 @@ func TestKilledServers(t *testing.T) {
 			whole(t, db, r, filter, int(acknowledged.Load()), size)
 		})
 	}
+}
+
+// TestGivesWay has the server choose our transaction to give way, once in a
+// deadlock and once because it saw what has changed since: it is done again.
+func TestGivesWay(t *testing.T) {
+	url := openNew(t, Options{}).pool.Config().ConnString()
+	conn, err := pgx.Connect(t.Context(), pgtest.Shared(t).Superuser(url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	// Whoever stands in our way never finds out about a deadlock.
+	exec(`SET deadlock_timeout = '1h'`)
+	events := numbered(0, 2)
+	older, newer := events[0], events[1]
+	add := func(e nostr.Event) {
+		t.Helper()
+		exec(`INSERT INTO event (seq, created_at, kind, author, first_seen, id, pubkey) VALUES (-1, $1, 1, 0, 0, $2, $3)`, e.CreatedAt, e.ID[:], e.PubKey[:])
+	}
+	// waited returns when another transaction waits for a lock.
+	waited := func() {
+		t.Helper()
+		for n := 0; n == 0; {
+			if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, test := range []struct {
+		name, code, params string
+		work               func(db *DB) error
+		first, then        func() // what stands in the way, before ours begins and when it waits
+	}{
+		{
+			"a deadlock", codeDeadlock, "",
+			func(db *DB) error {
+				saved, err := db.SaveBatch(t.Context(), store.Batch{SeenAt: 1, Events: events})
+				if err == nil && saved.New != 2 {
+					err = fmt.Errorf("saved %+v", saved)
+				}
+				return err
+			},
+			func() { exec(`BEGIN`); add(older) }, // we write from the newest on
+			func() { add(newer); exec(`ROLLBACK`) },
+		},
+		{
+			"a change since", codeSerialization, "&default_transaction_isolation=repeatable%20read",
+			func(db *DB) error {
+				done, err := db.Refresh(t.Context(), 100)
+				if err == nil && done.Events != 2 {
+					err = fmt.Errorf("refreshed %+v", done)
+				}
+				return err
+			},
+			func() { exec(`BEGIN`); exec(`UPDATE rollup_total SET n = n`) },
+			func() { exec(`COMMIT`) },
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var log lockedBuffer
+			db, err := Open(t.Context(), url+test.params, Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			test.first()
+			var working sync.WaitGroup
+			working.Go(func() {
+				if err := test.work(db); err != nil {
+					t.Error(err)
+				}
+			})
+			waited()
+			test.then()
+			working.Wait()
+			if text := log.String(); !strings.Contains(text, test.code) {
+				t.Errorf("nothing had to give way: %s", text)
+			}
+		})
+	}
+	whole := 0
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM event`).Scan(&whole); err != nil || whole != 2 {
+		t.Errorf("%d events, %v", whole, err)
+	}
+}
+
+// lockedBuffer is written by many.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // TestMigrateTogether lets several processes make the schema of one database.
