@@ -7,6 +7,14 @@ import (
 	"bigbrotr/internal/core/relay"
 )
 
+// How far ahead a lease ends, and how far ahead something is due, at most. What
+// lies further was written while a clock was wrong: that lease is over, that work
+// is due.
+const (
+	MaxLease = 3 * Day
+	MaxWait  = 100 * Day
+)
+
 // Due asks for work whose time has come and leases it.
 type Due struct {
 	Service  string          // whose schedule, e.g. "monitor"

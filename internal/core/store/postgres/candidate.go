@@ -174,7 +174,7 @@ func (db *DB) Position(ctx context.Context, reader string) (position store.Curso
 const sqlLeaseCandidates = `
 	WITH due AS MATERIALIZED (
 		SELECT url, first_seen, attempts, next_due, last_cause, class, authors FROM candidate
-		WHERE next_due <= $1 AND lease_until <= $1 AND ($2::text[] IS NULL OR network = ANY($2))
+		WHERE next_due NOT BETWEEN $1 + 1 AND $6 AND lease_until NOT BETWEEN $1 + 1 AND $7 AND ($2::text[] IS NULL OR network = ANY($2))
 		ORDER BY class, authors DESC, next_due, url LIMIT $3
 		FOR UPDATE SKIP LOCKED
 	), leased AS (
@@ -202,7 +202,7 @@ func (db *DB) DueCandidates(ctx context.Context, due store.Due) ([]store.Candida
 			c.Class = store.ClassOf(class)
 			candidates = append(candidates, c)
 			return err
-		}, sqlLeaseCandidates, due.Now, networkList(due.Networks), int64(due.Limit), due.Owner, due.Until)
+		}, sqlLeaseCandidates, due.Now, networkList(due.Networks), int64(due.Limit), due.Owner, due.Until, due.Now+store.MaxWait, due.Now+store.MaxLease)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease candidates: %w", err)

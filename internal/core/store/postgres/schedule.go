@@ -20,11 +20,13 @@ const (
 		WHERE NOT EXISTS (SELECT 1 FROM work w WHERE w.service = $1 AND w.relay_id = r.id)
 		ORDER BY r.id
 		ON CONFLICT (service, relay_id) DO NOTHING`
+	// Here the index finds it.
+	sqlDueAgain = `UPDATE work SET due_at = $2 WHERE service = $1 AND due_at > $3`
 	// Rows that another process is leasing right now are skipped.
 	sqlLeaseRelays = `
 		WITH due AS MATERIALIZED (
 			SELECT w.service, w.relay_id, w.due_at, w.attempts FROM work w JOIN relay r ON r.id = w.relay_id
-			WHERE w.service = $1 AND w.due_at <= $2 AND w.lease_until <= $2 AND r.alias_of = 0
+			WHERE w.service = $1 AND w.due_at <= $2 AND w.lease_until NOT BETWEEN $2 + 1 AND $7 AND r.alias_of = 0
 			AND ($3::text[] IS NULL OR r.network = ANY($3))
 			ORDER BY w.due_at, w.relay_id LIMIT $4
 			FOR UPDATE OF w SKIP LOCKED
@@ -47,13 +49,16 @@ func (db *DB) DueRelays(ctx context.Context, due store.Due) ([]store.Work, error
 		if _, err := tx.Exec(ctx, sqlEnsureWork, due.Service); err != nil {
 			return err
 		}
+		if _, err := tx.Exec(ctx, sqlDueAgain, due.Service, due.Now, due.Now+store.MaxWait); err != nil {
+			return err
+		}
 		return each(ctx, tx, func(rows pgx.Rows) error {
 			var one store.Work
 			var err error
 			one.Relay, err = scanRelay(rows, &one.DueAt, &one.Attempts)
 			work = append(work, one)
 			return err
-		}, sqlLeaseRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit), due.Owner, due.Until)
+		}, sqlLeaseRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit), due.Owner, due.Until, due.Now+store.MaxLease)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease relays: %w", err)

@@ -132,7 +132,7 @@ const (
 	// taken however many are due.
 	sqlDueCandidates = `
 		SELECT url, first_seen, attempts, next_due, last_cause, class, authors FROM candidate INDEXED BY candidate_rank
-		WHERE next_due <= ?1 AND lease_until <= ?1 AND (?2 = '' OR network IN (SELECT value FROM json_each(?2)))
+		WHERE next_due NOT BETWEEN ?1 + 1 AND ?4 AND lease_until NOT BETWEEN ?1 + 1 AND ?5 AND (?2 = '' OR network IN (SELECT value FROM json_each(?2)))
 		ORDER BY class, authors DESC, next_due, url LIMIT ?3`
 	sqlLeaseCandidate = `UPDATE candidate SET lease_owner = ?, lease_until = ? WHERE url = ?`
 )
@@ -154,7 +154,7 @@ func (db *DB) DueCandidates(ctx context.Context, due store.Due) ([]store.Candida
 			c.URL, bad = store.ParseURL(r.text(0))
 			candidates = append(candidates, c)
 			return bad == nil
-		}, sqlDueCandidates, due.Now, networkList(due.Networks), int64(due.Limit)); err != nil || bad != nil {
+		}, sqlDueCandidates, due.Now, networkList(due.Networks), int64(due.Limit), due.Now+store.MaxWait, due.Now+store.MaxLease); err != nil || bad != nil {
 			return errors.Join(err, bad)
 		}
 		for _, c := range candidates {

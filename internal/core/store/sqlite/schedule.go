@@ -17,9 +17,10 @@ const (
 		INSERT INTO work (service, relay_id, due_at)
 		SELECT ?1, id, promoted_at FROM relay
 		WHERE id > coalesce((SELECT max(relay_id) FROM work WHERE service = ?1), 0)`
+	sqlDueAgain  = `UPDATE work SET due_at = ?2 WHERE service = ?1 AND due_at > ?3`
 	sqlDueRelays = `
 		SELECT ` + relayColumns + `, w.due_at, w.attempts FROM work w INDEXED BY work_due JOIN relay r ON r.id = w.relay_id
-		WHERE w.service = ?1 AND w.due_at <= ?2 AND w.lease_until <= ?2 AND r.alias_of = 0
+		WHERE w.service = ?1 AND w.due_at <= ?2 AND w.lease_until NOT BETWEEN ?2 + 1 AND ?5 AND r.alias_of = 0
 		AND (?3 = '' OR r.network IN (SELECT value FROM json_each(?3)))
 		ORDER BY w.due_at, w.relay_id LIMIT ?4`
 	sqlLease = `UPDATE work SET lease_owner = ?, lease_until = ? WHERE service = ? AND relay_id = ?`
@@ -36,13 +37,16 @@ func (db *DB) DueRelays(ctx context.Context, due store.Due) ([]store.Work, error
 		if _, err := w.c.exec(sqlEnsureWork, due.Service); err != nil {
 			return err
 		}
+		if _, err := w.c.exec(sqlDueAgain, due.Service, due.Now, due.Now+store.MaxWait); err != nil {
+			return err
+		}
 		var bad error
 		if err := w.c.query(ctx, func(r row) bool {
 			var one store.Relay
 			one, bad = scanRelay(r)
 			work = append(work, store.Work{Relay: one, DueAt: r.int(10), Attempts: int(r.int(11))})
 			return bad == nil
-		}, sqlDueRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit)); err != nil || bad != nil {
+		}, sqlDueRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit), due.Now+store.MaxLease); err != nil || bad != nil {
 			return errors.Join(err, bad)
 		}
 		for _, one := range work {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr/hints"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
@@ -135,6 +136,27 @@ func testSchedule(t *testing.T, open opener) {
 			f.must(f.FreeLeases(f.ctx, "a"))
 			f.equal("of a, not of b", []store.RelayID{r[0].ID}, lease("c", 9))
 			f.equal("the candidate of a", texts(url(9)), candidateURLs(f.dueCandidates(base)))
+		},
+		"a clock that was years ahead": func(t *testing.T, f *fixture) {
+			const ahead = base + 3000*store.Day
+			r := f.relays(3)
+			f.mention(by(url(8), hints.Hint, 1)...)
+			f.mention(by(url(9), hints.Hint, 1)...)
+			due := func(name string, now int64, want ...store.RelayID) {
+				t.Helper()
+				f.equal(name, want, f.due(store.Due{Service: "monitor", Now: now, Limit: 9, Owner: "b", Until: now + 60}))
+			}
+			// Then, one process leased everything, rescheduled some, and died.
+			f.due(store.Due{Service: "monitor", Now: ahead, Limit: 9, Owner: "a", Until: ahead + 60})
+			candidates, err := f.DueCandidates(f.ctx, store.Due{Now: ahead, Limit: 9, Owner: "a", Until: ahead + 60})
+			f.must(err)
+			f.equal("candidates", 2, len(candidates))
+			f.must(f.SaveNext(f.ctx, []store.Next{{Relay: r[0].ID, Service: "monitor", Owner: "a", DueAt: ahead + 3600}, {Relay: r[1].ID, Service: "monitor", Owner: "a", DueAt: base + 99*store.Day}}))
+			f.must(f.SaveVerdicts(f.ctx, []store.Verdict{{URL: url(8), Owner: "a", At: ahead, Cause: dial.CauseTCPRefused, NextDue: ahead + 3600}}))
+			due("when the clock is right", base+9, r[2].ID, r[0].ID)
+			f.equal("candidates again", 2, len(f.dueCandidates(base+9)))
+			due("what is leased now stays so", base+10)
+			due("what is due in its time stays so", base+99*store.Day, r[2].ID, r[0].ID, r[1].ID)
 		},
 		"dead relays stay": func(t *testing.T, f *fixture) {
 			r := f.relays(1)[0]
