@@ -74,8 +74,10 @@ func TestProcesses(t *testing.T) {
 	write(t, filepath.Join(dir, "seeds.txt"), list.String())
 	cfg := filepath.Join(dir, "bigbrotr.yaml")
 	write(t, cfg, fmt.Sprintf(quick, filepath.Join(dir, "seeds.txt")))
-	if done := run(t, direct.env(), "init", "--config", cfg); done.code != 0 {
-		t.Fatalf("init: exit %d\n%s", done.code, tail(done.stderr))
+	for _, p := range []*process{start(t, direct.env(), "init", "--config", cfg), start(t, direct.env(), "init", "--config", cfg)} {
+		if code := p.wait(); code != 0 {
+			t.Errorf("init, beside another: exit %d\n%s", code, tail(p.stderr.String()))
+		}
 	}
 	service := func(name string) *process {
 		args := []string{"run", name, "--config", cfg, "--json"}

@@ -169,7 +169,10 @@ func Copy(ctx context.Context, cfg Config, from, to string, log *slog.Logger, pr
 		return nil, explain(at(to), err)
 	}
 	compared, err = archive.Copy(ctx, from, source, target, progress)
+	keep, unlike := errors.AsType[*store.KeepError](err)
 	switch {
+	case unlike:
+		err = fmt.Errorf("%w; to copy what is there set store.keep to %s", err, keep.Have)
 	case errors.Is(err, archive.ErrNotEmpty), errors.Is(err, archive.ErrOtherCopy):
 		err = fmt.Errorf("%w; name an empty database with --to", err)
 	case err != nil && ctx.Err() == nil:

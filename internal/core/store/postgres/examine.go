@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -282,6 +283,9 @@ func (e *examination) rights(ctx context.Context) error {
 	case reads && !writes:
 		e.found.OK("rights", "may read, not write")
 	default:
+		if !reads { // the rest needs no telling
+			missing = slices.DeleteFunc(missing, func(m string) bool { return !strings.HasPrefix(m, "select") })
+		}
 		e.found.Bad("rights", "lacks "+strings.Join(missing, ", "), "make the user a member of bigbrotr_writer or bigbrotr_reader and run `bigbrotr migrate` as the owner")
 		e.stop = !reads
 	}
