@@ -89,6 +89,13 @@ type Calibration struct {
 	IgnoresUntil   bool
 	Counts         bool // answers COUNT
 	OpenRefused    bool // refuses filters without authors, ids or kinds
+	// NoNegentropy is when the relay was found not to do NIP-77, or not as it
+	// should; 0 while nothing speaks against it. NegentropyCause says why in one
+	// word.
+	NoNegentropy    int64
+	NegentropyCause string
+	// NegentropyMost is how many records it says it reconciles at most, or 0.
+	NegentropyMost int64
 }
 
 // Coverages is the map of what is proved to be held. Claims and holes come
