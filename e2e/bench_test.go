@@ -70,6 +70,50 @@ func BenchmarkDuplicates(b *testing.B) {
 	}
 }
 
+// BenchmarkNegentropy archives ten relays with the same events that speak NIP-77,
+// and the first of them again: unchanged, and with a hundred events more in one
+// day.
+func BenchmarkNegentropy(b *testing.B) {
+	const relays = 10
+	events := simnet.Generate(simnet.Plan{Seed: 103, Count: sized(100_000, 3000), Since: 1_600_000_000, Until: 1_700_000_000})
+	fresh := simnet.Generate(simnet.Plan{Seed: 104, Count: 100, Since: 1_650_000_000, Until: 1_650_080_000})
+	be := simnet.Behaviour{Cap: 500, Negentropy: simnet.Negentropy{As: simnet.NegHonest}}
+	for b.Loop() {
+		n := simnet.New(103)
+		store := folder(b)
+		costs := func(r *simnet.Relay, what string) (bytes, requests float64) {
+			reports, code := archive(b, impatient, store, r)
+			one := reports[r.URL().String()]
+			if code != 0 {
+				b.Fatalf("%s: exit %d, %+v", what, code, one)
+			}
+			return float64(one.BytesReceived + one.BytesSent), float64(one.Requests)
+		}
+		first := add(b, n, be, events...)
+		download, _ := costs(first, "first")
+		total, second := download, 0.0
+		for i := range relays - 1 {
+			bytes, _ := costs(add(b, n, be, events...), "others")
+			total += bytes
+			if i == 0 {
+				second = bytes
+			}
+		}
+		unchanged, requests := costs(first, "unchanged")
+		first.Add(fresh...)
+		late, _ := costs(first, "changed")
+		for _, e := range fresh {
+			late -= float64(len(e.JSON))
+		}
+		b.ReportMetric(100*second/download, "%-of-download")
+		b.ReportMetric(total/download, "ten/one")
+		b.ReportMetric(unchanged, "B-unchanged")
+		b.ReportMetric(requests, "requests-unchanged")
+		b.ReportMetric(late, "B-for-100-late")
+		n.Close()
+	}
+}
+
 // BenchmarkMemory archives 20 relays side by side and samples the memory of the
 // process while it does.
 func BenchmarkMemory(b *testing.B) {

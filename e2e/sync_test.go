@@ -20,9 +20,13 @@ type report struct {
 	Requests       int64     `json:"requests"`
 	EventsReceived int64     `json:"events_received"`
 	BytesReceived  int64     `json:"bytes_received"`
+	BytesSent      int64     `json:"bytes_sent"`
 	New            int64     `json:"new"`
 	Known          int64     `json:"known"`
 	Claimed        int64     `json:"claimed"`
+	Withheld       int64     `json:"withheld"`
+	Gone           int64     `json:"gone"`
+	Negentropy     string    `json:"negentropy"`
 	Coverage       []covered `json:"coverage"`
 	Holes          []hole    `json:"holes"`
 	Cause          string    `json:"cause"`
@@ -104,6 +108,17 @@ var behaviours = []struct {
 	{name: "counts wrongly", be: simnet.Behaviour{Cap: 50, Count: simnet.CountWrong}},
 	{name: "COUNT closed", be: simnet.Behaviour{Cap: 50, Count: simnet.CountClosed}},
 	{name: "COUNT noticed", be: simnet.Behaviour{Cap: 50, Count: simnet.CountNotice}},
+	{name: "negentropy", be: simnet.Behaviour{Cap: 50, Negentropy: simnet.Negentropy{As: simnet.NegHonest}}},
+	{name: "negentropy of few at once", be: simnet.Behaviour{Cap: 50, Compress: true, Negentropy: simnet.Negentropy{As: simnet.NegHonest, Most: 150, Frame: 2000}}},
+	{name: "negentropy of a part", be: simnet.Behaviour{Cap: 50, Negentropy: simnet.Negentropy{As: simnet.NegHonest, Newest: 60}}},
+	{name: "negentropy that calls all equal", be: simnet.Behaviour{Cap: 50, Negentropy: simnet.Negentropy{As: simnet.NegNoDiff}}},
+	{name: "negentropy with phantoms", be: simnet.Behaviour{Cap: 50, Negentropy: simnet.Negentropy{As: simnet.NegHonest, Phantoms: 30}}},
+	{
+		name: "negentropy of private kinds, filters after limiting",
+		be: simnet.Behaviour{
+			Cap: 50, Restricted: []nostr.Kind{4, 1059}, PostFilter: true, Negentropy: simnet.Negentropy{As: simnet.NegHonest, Restricted: true},
+		},
+	},
 	{name: "compresses", be: simnet.Behaviour{Cap: 50, Compress: true}},
 	{name: "refuses open filters", be: simnet.Behaviour{Cap: 50, Broad: simnet.BroadOpen}, unfriendly: true},
 	{name: "wants authors", be: simnet.Behaviour{Cap: 50, Broad: simnet.BroadAuthorless}, unfriendly: true},
@@ -227,8 +242,8 @@ func TestSyncJSON(t *testing.T) {
 		t.Errorf("exit code %d with a dead relay, want 3", done.code)
 	}
 	want := map[string]string{
-		"url": "string", "requests": "float64", "events_received": "float64", "bytes_received": "float64", "new": "float64",
-		"known": "float64", "claimed": "float64", "coverage": "[]interface {}", "holes": "[]interface {}", "cause": "string",
+		"url": "string", "requests": "float64", "events_received": "float64", "bytes_received": "float64", "bytes_sent": "float64", "new": "float64",
+		"known": "float64", "claimed": "float64", "withheld": "float64", "gone": "float64", "negentropy": "string", "coverage": "[]interface {}", "holes": "[]interface {}", "cause": "string",
 	}
 	lines := strings.Split(strings.TrimSpace(done.stdout), "\n")
 	if len(lines) != 2 {

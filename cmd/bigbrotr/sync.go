@@ -15,6 +15,7 @@ import (
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/service"
+	"bigbrotr/internal/core/store"
 	"bigbrotr/internal/services/synchronizer"
 )
 
@@ -91,9 +92,23 @@ func (c *syncCmd) Run(ctx context.Context, g *Globals) (err error) {
 }
 
 func printSync(g *Globals, r synchronizer.Report, stopped bool) error {
-	var covered int64
+	var years [store.LevelFingerprint + 1]float64
 	for _, c := range r.Coverage {
-		covered += c.Hi - c.Lo + 1
+		if c.Level >= 0 && int(c.Level) < len(years) {
+			years[c.Level] += float64(c.Hi-c.Lo+1) / (365.25 * 86400)
+		}
+	}
+	covered := "nothing"
+	for level := len(years) - 1; level > 0; level-- {
+		if years[level] == 0 {
+			continue
+		}
+		part := fmt.Sprintf("%.1f years at level %d", years[level], level)
+		if covered == "nothing" {
+			covered = part
+		} else {
+			covered += " and " + part
+		}
 	}
 	outcome := "complete"
 	if stopped {
@@ -102,8 +117,17 @@ func printSync(g *Globals, r synchronizer.Report, stopped bool) error {
 	if r.Cause != "" {
 		outcome = "ended early: " + string(r.Cause)
 	}
-	_, err := fmt.Fprintf(g.terminal.out, "%s: %s; %d new, %d known, %d requests, %s; %d stretches covered (%.1f years), %d holes\n",
-		r.URL, outcome, r.New, r.Known, r.Requests, config.Bytes(r.BytesReceived).Short(), len(r.Coverage), float64(covered)/(365.25*86400), len(r.Holes))
+	named := ""
+	for _, n := range []struct {
+		count int64
+		what  string
+	}{{r.Claimed, "claimed"}, {r.Withheld, "withheld"}, {r.Gone, "gone"}} {
+		if n.count > 0 {
+			named += fmt.Sprintf(", %d %s", n.count, n.what)
+		}
+	}
+	_, err := fmt.Fprintf(g.terminal.out, "%s: %s; %d new, %d known%s, %d requests, %s; %s covered in %d stretches, %d holes\n",
+		r.URL, outcome, r.New, r.Known, named, r.Requests, config.Bytes(r.BytesReceived+r.BytesSent).Short(), covered, len(r.Coverage), len(r.Holes))
 	return err
 }
 

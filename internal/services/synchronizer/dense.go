@@ -47,13 +47,16 @@ type dense struct {
 	answers []*answer    // nothing of the second may follow them
 }
 
-// dense gets a second that does not fit into a page: by kinds, since every
-// event has exactly one, and a kind that does not fit by authors, then by tags.
+// dense gets a second that does not fit into a page: by negentropy, where the
+// relay does it well; else by kinds, since every event has exactly one, and a kind that does not fit by authors, then by tags.
 // The second is claimed only when an exact COUNT agrees with what came; else it
 // becomes a hole that says what is known.
 func (w *walk) dense(ctx context.Context, second store.Interval, p *page) error {
 	v := w.v
 	v.sums.dense.Inc()
+	if named, err := w.byName(ctx, second); err != nil || named {
+		return err
+	}
 	d := &dense{
 		w: w, second: second, budget: denseRequests, first: p,
 		ids:     map[nostr.ID]nostr.Kind{},

@@ -60,6 +60,10 @@ func (s *sloth) Req(ctx context.Context, _ nostr.Filter, _ func([]byte) error) (
 	return page, wait(ctx, s.answer)
 }
 
+func (s *sloth) Reconcile(context.Context, nostr.Filter, []byte, func([]byte) ([]byte, error)) (session.Reconciliation, error) {
+	return session.Reconciliation{End: session.Terminal{Kind: session.Closed}, SentAt: time.Now()}, nil
+}
+
 func (s *sloth) Count(ctx context.Context, _ nostr.Filter) (nostr.CountResult, session.Terminal, error) {
 	return nostr.CountResult{}, session.Terminal{}, wait(ctx, s.answer)
 }

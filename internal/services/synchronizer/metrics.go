@@ -15,6 +15,10 @@ type metrics struct {
 	dense    prometheus.Counter
 	unproved prometheus.Counter
 	visits   *prometheus.CounterVec
+	// ids are what relays were found to have or not by negentropy, and
+	// reconciled how that ended.
+	ids        *prometheus.CounterVec
+	reconciled *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -32,11 +36,21 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		dense:    counter("dense_seconds_total", "Seconds that did not fit into a page."),
 		unproved: counter("unproved_total", "Answers from which nothing could be claimed."),
 		visits:   vector("visits_total", "Visits of relays, by how they ended.", "cause"),
+
+		ids:        vector("ids_total", "Ids that relays were found by negentropy to have or not, by how they stand now.", "hold"),
+		reconciled: vector("reconciliations_total", "Visits that used negentropy, by how that ended.", "end"),
 	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.bytes, m.events, m.outside, m.dense, m.unproved, m.visits)
+		reg.MustRegister(m.requests, m.bytes, m.events, m.outside, m.dense, m.unproved, m.visits, m.ids, m.reconciled)
 	}
 	return m
+}
+
+func (m *metrics) set(b store.Batch) {
+	m.ids.WithLabelValues("claimed").Add(float64(len(b.Claimed)))
+	m.ids.WithLabelValues("withheld").Add(float64(len(b.Withheld)))
+	m.ids.WithLabelValues("refused").Add(float64(len(b.Refused)))
+	m.ids.WithLabelValues("gone").Add(float64(len(b.Gone)))
 }
 
 func (m *metrics) saved(s store.Saved, b store.Batch) {

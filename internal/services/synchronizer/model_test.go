@@ -86,6 +86,7 @@ type model struct {
 	counts     bool
 	faults     float64 // how often something goes wrong
 	later      time.Duration
+	neg        negModel
 	// twist, if there is one, changes an answer.
 	twist func(f nostr.Filter, out *session.Page, page []fact) []fact
 }
@@ -288,6 +289,9 @@ func draw(t *rapid.T) *model {
 		hints:      flag("hints", 20),
 		counts:     flag("counts", 40),
 		faults:     rapid.SampledFrom([]float64{0, 0, 0.05, 0.2}).Draw(t, "faults"),
+	}
+	if flag("negentropy", 60) {
+		m.neg = drawNeg(t)
 	}
 	// What no client could notice is no fault of the walk's.
 	m.refusePriv = m.refusePriv || m.postFilter && !m.counts

@@ -19,6 +19,7 @@ import (
 type pager interface {
 	Req(ctx context.Context, f nostr.Filter, visit func(raw []byte) error) (session.Page, error)
 	Count(ctx context.Context, f nostr.Filter) (nostr.CountResult, session.Terminal, error)
+	Reconcile(ctx context.Context, f nostr.Filter, first []byte, step func(payload []byte) ([]byte, error)) (session.Reconciliation, error)
 	Late(sub string) session.Late
 }
 
@@ -58,6 +59,7 @@ type page struct {
 
 	refused      int // frames with a wrong id or signature
 	badLo, badHi int64
+	bad          []nostr.Ref // those frames
 	kinds        map[nostr.Kind]int
 	rest         archive.Sorted // what has not been saved yet
 	seen         bool           // a frame has come
@@ -368,6 +370,7 @@ func (v *visit) account(p *page, asked store.Interval) {
 			}
 			p.badLo, p.badHi = min(p.badLo, f.CreatedAt), max(p.badHi, f.CreatedAt)
 			p.refused++
+			p.bad = append(p.bad, f.Ref)
 		case archive.Stray:
 			p.stray++
 		default:

@@ -13,13 +13,20 @@ type Report struct {
 	Requests       int64  `json:"requests"`
 	EventsReceived int64  `json:"events_received"`
 	BytesReceived  int64  `json:"bytes_received"`
-	New            int64  `json:"new"`   // archived for the first time
-	Known          int64  `json:"known"` // archived before, from any source
-	// Claimed are events that the relay has named and not sent (NIP-77); a walk
-	// brings none.
-	Claimed  int64     `json:"claimed"`
-	Coverage []Covered `json:"coverage"`
-	Holes    []Missing `json:"holes"`
+	BytesSent      int64  `json:"bytes_sent"` // in reconciliations (NIP-77)
+	New            int64  `json:"new"`        // archived for the first time
+	Known          int64  `json:"known"`      // archived before, from any source
+	// Claimed are events that the relay has named (NIP-77), archived from
+	// elsewhere, so that it need not send them; Withheld are those that it has
+	// named and does not send, and Gone those that it had and has no longer.
+	Claimed  int64 `json:"claimed"`
+	Withheld int64 `json:"withheld"`
+	Gone     int64 `json:"gone"`
+	// Negentropy says why the relay is not reconciled, in one word; empty where
+	// nothing speaks against it.
+	Negentropy string    `json:"negentropy"`
+	Coverage   []Covered `json:"coverage"`
+	Holes      []Missing `json:"holes"`
 	// Cause says why the visit ended early; empty when it did not.
 	Cause dial.Cause `json:"cause"`
 }

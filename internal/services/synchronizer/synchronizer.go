@@ -3,6 +3,10 @@
 // leaves connections to nostr/session, the judgement of events to archive, and
 // the keeping of events and claims, in one transaction, to the store.
 //
+// Where a relay speaks NIP-77 its history is reconciled first: what it names and
+// the archive has from elsewhere is only noted, what is unknown is fetched by id,
+// and days that are equal are proved without a download.
+//
 // The walk goes from newest to oldest by an inclusive until. A page is claimed
 // when its successor repeats an event of its last second, so that nothing can
 // lie between them; whatever ends without an EOSE proves nothing and stays a
@@ -105,6 +109,7 @@ type Store interface {
 	store.Schedule
 	store.Archive
 	store.Coverages
+	store.Holdings
 	LatestChecks(ctx context.Context, relay store.RelayID) ([]store.Check, error)
 }
 

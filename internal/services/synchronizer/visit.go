@@ -77,6 +77,7 @@ type visit struct {
 	recent   []*answer
 	unproved int // claims that could not be proved
 
+	neg        reconciling
 	report     Report
 	progressed bool
 }
@@ -252,6 +253,9 @@ func isHalt(err error) bool {
 }
 
 func (v *visit) walks(ctx context.Context) error {
+	if err := v.reconcile(ctx); err != nil {
+		return err
+	}
 	for round := range maxTries {
 		before := v.unproved
 		reason, err := v.round(ctx)
@@ -400,6 +404,7 @@ func (v *visit) finish(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read coverage: %w", err)
 	}
+	v.report.Negentropy = v.cal.NegentropyCause
 	v.report.Coverage = []Covered{}
 	for _, c := range coverage {
 		v.report.Coverage = append(v.report.Coverage, Covered{c.Lo, c.Hi, c.Level, c.AsOf})

@@ -140,7 +140,9 @@ func (w *world) compare() simnet.RelayResult {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		held[scanned.Event.ID] = len(carriers) == 1 && carriers[0].URL == w.relay.URL()
+		held[scanned.Event.ID] = slices.ContainsFunc(carriers, func(c store.Carried) bool {
+			return c.URL == w.relay.URL() && c.GoneAt == 0
+		})
 	}
 	filter, err := w.db.FilterID(w.t.Context(), nostr.Filter{})
 	if err != nil {

@@ -1,0 +1,540 @@
+package synchronizer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/negentropy"
+	"bigbrotr/internal/core/store"
+)
+
+const (
+	// fetchIDs is how many events one REQ asks for by id: khatru's SQL backends
+	// take 500 ids.
+	fetchIDs = 400
+	// claimIDs is how many ids are looked up and saved at once.
+	claimIDs = 5000
+	// goneSample is how many of very many ids are asked for that a relay does not
+	// name any longer.
+	goneSample = 100
+	// fetchTries is how often what does not come is asked for.
+	fetchTries = 2
+)
+
+// fetched is what asking for events by id came to.
+type fetched struct {
+	came    map[nostr.ID]bool // as what they are, or as something else under their id
+	left    []nostr.ID        // not to be had, as answers that ended well say
+	unsure  bool              // some could not be asked for
+	refused []nostr.Ref       // came, with a wrong id or signature
+	passing []nostr.ID        // came, of an ephemeral kind: not to be archived
+}
+
+// fetch asks for events by id, and saves them. Who gives fewer than were asked
+// for is asked for the others as long as some come, then for so few at once that
+// all of them fit into a page. Those that do not come then are left.
+func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
+	out := &fetched{came: map[nostr.ID]bool{}}
+	queue := slices.Collect(slices.Chunk(slices.Clone(ids), fetchIDs))
+	budget, faults := 16+len(ids), 0
+	for len(queue) > 0 {
+		chunk := queue[0]
+		queue = queue[1:]
+		if budget--; budget < 0 || faults > maxFaults {
+			out.unsure = true
+			return out, nil
+		}
+		f := v.filter
+		f.IDs = chunk
+		p, err := v.ask(ctx, question{filter: f, win: store.Interval{Lo: 0, Hi: maxTime}, limit: len(chunk)})
+		if err != nil {
+			return nil, err
+		}
+		out.refused = append(out.refused, p.bad...)
+		for i := range p.rest.New {
+			if e := &p.rest.New[i]; e.Kind.IsEphemeral() {
+				out.passing = append(out.passing, e.ID)
+			}
+		}
+		for _, r := range p.refs {
+			out.came[r.ID] = true
+		}
+		if err := v.save(ctx, p, nil); err != nil {
+			return nil, err
+		}
+		before := len(chunk)
+		chunk = slices.DeleteFunc(chunk, func(id nostr.ID) bool { return out.came[id] })
+		clean := p.clean() && p.unread+p.oversize == 0
+		switch {
+		case len(chunk) == 0:
+			faults = 0
+		case p.end.Cause() == dial.CauseRateLimited:
+			return nil, &halt{why: refused, cause: dial.CauseRateLimited}
+		case len(chunk) < before:
+			faults = 0
+			queue = append(queue, chunk)
+		case clean && len(chunk) <= max(1, v.cal.LargestPage):
+			faults = 0
+			out.left = append(out.left, chunk...)
+		case !clean && len(chunk) == 1:
+			faults++
+			queue = append(queue, chunk)
+		default:
+			if !clean {
+				faults++
+			}
+			half := (len(chunk) + 1) / 2
+			queue = append(queue, chunk[:half:half], chunk[half:])
+		}
+	}
+	return out, nil
+}
+
+// named is an id that a relay has named and its set here has not.
+type named struct {
+	id     nostr.ID
+	lo, hi int64 // the seconds it was named in
+}
+
+// resolve does away with the differences that an exchange has found, and claims
+// what is settled then. It reports whether another exchange could prove more.
+func (v *visit) resolve(ctx context.Context, x *exchange) (bool, error) {
+	need, have, sings := x.differences()
+	if x.canary != nil && !sings {
+		// Either it is gone, or the relay calls equal what is not.
+		have = append(have, *x.canary)
+	}
+	fresh, unsure, err := v.take(ctx, need)
+	if err != nil {
+		return false, err
+	}
+	gone, err := v.gone(ctx, have)
+	if err != nil {
+		return false, err
+	}
+	unsure = unsure || gone
+	if unsure {
+		return false, errSetback
+	}
+	level, method := store.LevelFingerprint, "negentropy"
+	if !sings {
+		level, method = store.LevelWalked, "named"
+	} else {
+		v.neg.trusted = true
+	}
+	listed, err := v.unnamed(ctx, x)
+	if err != nil {
+		return false, err
+	}
+	if err := v.claimSettled(ctx, x, level, method, listed, fresh); err != nil {
+		return false, err
+	}
+	// Of a set without two ids nothing can be kept back. What was shown and not
+	// named may only have come meanwhile.
+	return !sings && (x.canary != nil || len(x.open) > 0 && (listed || v.neg.unnamed == 1)), nil
+}
+
+// differences returns what the relay has named and we lack, what we have and it
+// has not named, and whether it has named the canary.
+func (x *exchange) differences() (need []named, have []nostr.Ref, sings bool) {
+	ours := map[nostr.ID]bool{}
+	for _, r := range x.results {
+		for _, ref := range r.Have {
+			ours[ref.ID] = true
+		}
+	}
+	theirs := map[nostr.ID]bool{}
+	for _, r := range x.results {
+		lo, hi := seconds(r.Lo, r.Hi)
+		for _, id := range r.Need {
+			if x.canary != nil && id == x.canary.ID {
+				sings = true
+				continue
+			}
+			theirs[id] = true
+			need = append(need, named{id, lo, hi})
+		}
+	}
+	for _, r := range x.results {
+		for _, ref := range r.Have {
+			if !theirs[ref.ID] { // else it only stands at the wrong time
+				have = append(have, ref)
+			}
+		}
+	}
+	return need, have, sings
+}
+
+// seconds returns the first and the last second that a range reaches into.
+func seconds(lo, hi negentropy.Bound) (from, until int64) {
+	from, until = int64(min(lo.Time, maxTime)), maxTime //nolint:gosec // bounded
+	if hi.Time < maxTime {
+		until = int64(hi.Time) //nolint:gosec // bounded
+		if hi.ID == (nostr.ID{}) {
+			until--
+		}
+	}
+	return from, max(from, until)
+}
+
+// taken is what came of the ids that a relay has named.
+type taken struct {
+	refused []nostr.Ref // with their own times
+}
+
+// take brings what a relay has named into its set: as claimed what is archived
+// from elsewhere, as delivered what it sends, as withheld what it does not. It
+// reports whether some could not be asked for.
+func (v *visit) take(ctx context.Context, need []named) (*taken, bool, error) {
+	out := &taken{}
+	unsure := false
+	for part := range slices.Chunk(need, claimIDs) {
+		within := store.Interval{Lo: part[0].lo, Hi: part[0].hi}
+		ids := make([]nostr.ID, len(part))
+		for i, n := range part {
+			ids[i] = n.id
+			within = store.Interval{Lo: min(within.Lo, n.lo), Hi: max(within.Hi, n.hi)}
+		}
+		holdings, err := v.store.Holdings(ctx, v.relay.ID, ids, within)
+		if err != nil {
+			return nil, false, v.local(ctx, fmt.Errorf("look up %d ids: %w", len(ids), err))
+		}
+		batch := store.Batch{Relay: v.relay.ID, SeenAt: v.now().Unix()}
+		var unknown []nostr.ID
+		place := map[nostr.ID]named{}
+		for i, h := range holdings {
+			place[ids[i]] = part[i]
+			at := nostr.Ref{ID: ids[i], CreatedAt: part[i].lo}
+			switch {
+			case h.Seq != 0 && h.Hold != store.HoldDelivered && h.Hold != store.HoldClaimed:
+				batch.Claimed = append(batch.Claimed, nostr.Ref{ID: ids[i], CreatedAt: h.CreatedAt})
+			case h.Seq != 0:
+			case h.Hold == store.HoldWithheld: // it stood at a wrong time
+				batch.Withheld = append(batch.Withheld, at)
+			case h.Hold == store.HoldRefused:
+				batch.Refused = append(batch.Refused, at)
+			default:
+				unknown = append(unknown, ids[i])
+			}
+		}
+		if err := v.saveSet(ctx, batch); err != nil {
+			return nil, false, err
+		}
+		left := unknown
+		var passing []nostr.ID
+		for range fetchTries {
+			if len(left) == 0 {
+				break
+			}
+			got, err := v.fetch(ctx, left)
+			if err != nil {
+				return nil, false, err
+			}
+			out.refused = append(out.refused, got.refused...)
+			passing = append(passing, got.passing...)
+			left, unsure = got.left, unsure || got.unsure
+		}
+		batch = store.Batch{Relay: v.relay.ID, SeenAt: v.now().Unix()}
+		if !unsure {
+			for _, id := range left {
+				batch.Withheld = append(batch.Withheld, nostr.Ref{ID: id, CreatedAt: place[id].lo})
+			}
+			v.report.Withheld += int64(len(left))
+		}
+		for _, id := range passing {
+			batch.Refused = append(batch.Refused, nostr.Ref{ID: id, CreatedAt: place[id].lo})
+		}
+		for _, r := range out.refused {
+			if n, ok := place[r.ID]; ok {
+				batch.Refused = append(batch.Refused, nostr.Ref{ID: r.ID, CreatedAt: n.lo})
+			}
+		}
+		if err := v.saveSet(ctx, batch); err != nil {
+			return nil, false, err
+		}
+	}
+	return out, unsure, nil
+}
+
+// gone takes out of a relay's set what it does not name any longer, once it
+// has been asked for it by id and has not sent it: each id, or a sample of very
+// many. What comes all the same contradicts the exchange. It reports whether
+// some could not be asked for.
+func (v *visit) gone(ctx context.Context, have []nostr.Ref) (unsure bool, err error) {
+	if len(have) == 0 {
+		return false, nil
+	}
+	var ids []nostr.ID
+	step := max(1, len(have)/goneSample)
+	for i := 0; i < len(have); i += step {
+		ids = append(ids, have[i].ID)
+	}
+	got, err := v.fetch(ctx, ids)
+	if err != nil || got.unsure {
+		return true, err
+	}
+	if len(got.came) > 0 {
+		return false, &distrust{"contradicts"}
+	}
+	for part := range slices.Chunk(have, claimIDs) {
+		if err := v.saveSet(ctx, store.Batch{Relay: v.relay.ID, SeenAt: v.now().Unix(), Gone: part}); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// saveSet saves how ids stand at the relay.
+func (v *visit) saveSet(ctx context.Context, b store.Batch) error {
+	n := len(b.Claimed) + len(b.Withheld) + len(b.Refused) + len(b.Gone)
+	if n == 0 {
+		return nil
+	}
+	if err := v.saveBatch(ctx, b); err != nil {
+		return err
+	}
+	v.report.Claimed += int64(len(b.Claimed))
+	v.report.Gone += int64(len(b.Gone))
+	v.progressed = true
+	v.sums.set(b)
+	return nil
+}
+
+// sampled is how many events a REQ asks for that shows whether all is named.
+const sampled = 10
+
+// unnamed asks for events at the lower end, in the middle and at the upper end of
+// what was listed: all that come must have been named, or the relay reconciles
+// only a part. It reports whether the listed stretches may be claimed.
+func (v *visit) unnamed(ctx context.Context, x *exchange) (bool, error) {
+	if len(x.open) == 0 {
+		return true, nil
+	}
+	if x.named == 0 {
+		return false, nil // who names nothing at all has nothing, or hides it
+	}
+	if len(x.open) > maxStretches {
+		return false, nil
+	}
+	// The times of those are not known.
+	missing := map[nostr.ID]bool{}
+	for m, err := range v.store.ScanMissing(ctx, v.relay.ID) {
+		if err != nil {
+			return false, v.local(ctx, fmt.Errorf("read what is missing: %w", err))
+		}
+		missing[m.ID] = true
+	}
+	for _, s := range x.open {
+		ok, err := v.stretchNamed(ctx, x, s, missing)
+		if err != nil || !ok {
+			return false, err
+		}
+	}
+	v.neg.trusted = true
+	return true, nil
+}
+
+// maxStretches bounds the stretches of one exchange that are looked into.
+const maxStretches = 16
+
+// stretchNamed looks into one stretch.
+func (v *visit) stretchNamed(ctx context.Context, x *exchange, s store.Interval, missing map[nostr.ID]bool) (bool, error) {
+	s.Hi = min(s.Hi, x.top)
+	if s.Hi < s.Lo {
+		return true, nil
+	}
+	oldest, newest, lowest := int64(maxTime), int64(-1), 0
+	for ref, err := range v.store.ScanHeld(ctx, v.relay.ID, s) {
+		if err != nil {
+			return false, v.local(ctx, err)
+		}
+		if missing[ref.ID] {
+			continue
+		}
+		if ref.CreatedAt < oldest-1 {
+			lowest = 0
+		}
+		oldest, newest = min(oldest, ref.CreatedAt), max(newest, ref.CreatedAt)
+		if ref.CreatedAt <= oldest+1 {
+			lowest++
+		}
+	}
+	windows := []store.Interval{s}
+	if newest >= 0 {
+		mid := oldest + (newest-oldest)/2
+		windows = append(windows, store.Interval{Lo: s.Lo, Hi: mid}, store.Interval{Lo: s.Lo, Hi: min(oldest+1, s.Hi)})
+	}
+	// Where private events fill a page and are not shown, the open filter shows
+	// nothing of what is below them.
+	public := v.filter
+	public.Kinds = publicKinds[:listChunk]
+	for _, win := range windows {
+		if ok, err := v.sampleNamed(ctx, v.filter, win, sampled+lowest); err != nil || !ok {
+			return false, err
+		}
+	}
+	if ok, err := v.sampleNamed(ctx, public, windows[len(windows)-1], sampled+lowest); err != nil || !ok {
+		return false, err
+	}
+	// A page of nothing but the lowest ids does not show what is below.
+	return lowest < max(v.cal.LargestPage, 1), nil
+}
+
+// sampleNamed asks for a few events of a window, all of which must be in the
+// relay's set already.
+func (v *visit) sampleNamed(ctx context.Context, f nostr.Filter, win store.Interval, limit int) (bool, error) {
+	for range fetchTries {
+		p, err := v.ask(ctx, question{filter: f, win: win, limit: limit, exact: true})
+		if err != nil {
+			return false, err
+		}
+		if p.end.Cause() == dial.CauseRateLimited {
+			return false, &halt{why: refused, cause: dial.CauseRateLimited}
+		}
+		refs := slices.Clone(p.refs)
+		if len(refs) > 0 {
+			ids := make([]nostr.ID, len(refs))
+			for i, r := range refs {
+				ids[i] = r.ID
+			}
+			holdings, err := v.store.Holdings(ctx, v.relay.ID, ids, win)
+			if err != nil {
+				return false, v.local(ctx, fmt.Errorf("look up %d ids: %w", len(ids), err))
+			}
+			for _, h := range holdings {
+				if h.Hold != store.HoldNone && h.Hold != store.HoldGone {
+					continue
+				}
+				// It may have come to the relay since; then it is named next time.
+				if v.neg.unnamed++; v.neg.unnamed > 1 {
+					return false, &distrust{"partial"}
+				}
+				return false, v.save(ctx, p, nil)
+			}
+		}
+		if err := v.save(ctx, p, nil); err != nil {
+			return false, err
+		}
+		if p.clean() {
+			return p.above+p.below == 0, nil
+		}
+	}
+	return false, nil
+}
+
+// claimSettled claims what an exchange has settled: what was compared if the
+// canary was named, what was listed if nothing was left unnamed.
+func (v *visit) claimSettled(ctx context.Context, x *exchange, level store.Level, method string, listed bool, t *taken) error {
+	stretches := subtract(x.win, x.open)
+	if level != store.LevelFingerprint {
+		stretches = nil // it stays as it was proved before
+	}
+	if listed {
+		stretches = append(stretches, x.open...)
+	}
+	old, err := v.store.Holes(ctx, v.relay.ID, v.filterID)
+	if err != nil {
+		return v.local(ctx, fmt.Errorf("read holes: %w", err))
+	}
+	for _, done := range x.done() {
+		for _, s := range stretches {
+			iv := store.Interval{Lo: max(done.Lo, s.Lo), Hi: min(done.Hi, s.Hi, x.sent-1)}
+			if iv.Lo > iv.Hi {
+				continue
+			}
+			c := &claim{Coverage: store.Coverage{
+				Relay: v.relay.ID, Filter: v.filterID, Interval: iv, Level: level, AsOf: x.sent, Method: method, N: x.count(iv),
+			}}
+			// What is wrong at the relay stays wrong, however well it is proved.
+			for _, h := range old {
+				if (h.Reason == store.HoleInvalid || h.Reason == store.HoleOversize) && iv.Lo <= h.Lo && h.Hi <= iv.Hi {
+					c.holes = append(c.holes, h)
+				}
+			}
+			for _, r := range t.refused {
+				if inside(iv, r.CreatedAt) {
+					c.holes = append(c.holes, v.hole(store.Interval{Lo: r.CreatedAt, Hi: r.CreatedAt}, store.AnyKind, store.HoleInvalid, 1, retryInvalid))
+				}
+			}
+			v.proved = append(v.proved, c)
+		}
+	}
+	return v.save(ctx, nil, nil)
+}
+
+// done returns the stretches of whole seconds that are settled.
+func (x *exchange) done() []store.Interval {
+	var out []store.Interval
+	for i := 0; i < len(x.results); {
+		lo, hi := x.results[i].Lo, x.results[i].Hi
+		for i++; i < len(x.results) && x.results[i].Lo.Compare(hi) <= 0; i++ {
+			if x.results[i].Hi.Compare(hi) > 0 {
+				hi = x.results[i].Hi
+			}
+		}
+		from, _ := seconds(lo, hi)
+		if lo.ID != (nostr.ID{}) {
+			from++
+		}
+		until := int64(min(hi.Time, maxTime)) - 1 //nolint:gosec // bounded
+		if from <= until {
+			out = append(out, store.Interval{Lo: from, Hi: until})
+		}
+	}
+	return out
+}
+
+// count is about how many ids a claim is about.
+func (x *exchange) count(iv store.Interval) int64 {
+	var n int64
+	for _, d := range x.days {
+		if inside(iv, d.Start) {
+			n += d.Count
+		}
+	}
+	return n
+}
+
+// current lists what the relay has now of a window that is part of no proof: of
+// the current day, which still grows, and of a second that does not fit into a
+// page. The claim is one like that of a walk. It reports whether it was made.
+func (v *visit) current(ctx context.Context, win store.Interval) (bool, error) {
+	x := &exchange{v: v, win: win, open: []store.Interval{win}}
+	refs, err := x.load(ctx, win.Lo, win.Hi)
+	if err != nil {
+		return false, v.local(ctx, fmt.Errorf("read what is held from %d on: %w", win.Lo, err))
+	}
+	x.held = int64(len(refs))
+	end := negentropy.Infinity
+	if win.Hi < maxTime {
+		end = negentropy.At(win.Hi + 1)
+	}
+	plan := []negentropy.Ask{{Lo: negentropy.At(win.Lo), Hi: end, List: len(refs) == 0}}
+	how, err := v.talk(ctx, x, negentropy.NewVector(refs), plan)
+	if err != nil || how.TooMany() {
+		return false, err
+	}
+	need, have, _ := x.differences()
+	t, unsure, err := v.take(ctx, need)
+	if err != nil {
+		return false, err
+	}
+	gone, err := v.gone(ctx, have)
+	if err != nil || unsure || gone {
+		return false, err
+	}
+	return true, v.claimSettled(ctx, x, store.LevelWalked, "named", true, t)
+}
+
+// byName has the ids of a dense second listed, by a relay whose lists have been
+// found to be whole. It reports whether the second is claimed.
+func (w *walk) byName(ctx context.Context, second store.Interval) (bool, error) {
+	v := w.v
+	if w.listed || !v.neg.trusted || !v.negotiates() {
+		return false, nil
+	}
+	return v.negotiate(ctx, func() (bool, error) { return v.current(ctx, second) })
+}
