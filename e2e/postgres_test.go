@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -66,14 +64,7 @@ func TestProcesses(t *testing.T) {
 	cluster := pgtest.Shared(t)
 	direct := newDatabase(t)
 	pooled := at(t, cluster.Bouncer(t).URL(direct.url))
-	dir := t.TempDir()
-	var list strings.Builder
-	for _, u := range seeds {
-		fmt.Fprintln(&list, u)
-	}
-	write(t, filepath.Join(dir, "seeds.txt"), list.String())
-	cfg := filepath.Join(dir, "bigbrotr.yaml")
-	write(t, cfg, fmt.Sprintf(quick, filepath.Join(dir, "seeds.txt")))
+	cfg := configure(t, seeds)
 	for _, p := range []*process{start(t, direct.env(), "init", "--config", cfg), start(t, direct.env(), "init", "--config", cfg)} {
 		if code := p.wait(); code != 0 {
 			t.Errorf("init, beside another: exit %d\n%s", code, tail(p.stderr.String()))

@@ -41,8 +41,8 @@ type running struct {
 	pages string // ends with a slash
 }
 
-// up starts everything on a store with these seeds and waits for its address.
-func up(t testing.TB, store string, seeds []relay.URL) running {
+// configure writes a quick configuration with seeds and returns its file.
+func configure(t testing.TB, seeds []relay.URL) string {
 	t.Helper()
 	dir := t.TempDir()
 	var text strings.Builder
@@ -52,6 +52,13 @@ func up(t testing.TB, store string, seeds []relay.URL) running {
 	write(t, filepath.Join(dir, "seeds.txt"), text.String())
 	cfg := filepath.Join(dir, "bigbrotr.yaml")
 	write(t, cfg, fmt.Sprintf(quick, filepath.Join(dir, "seeds.txt")))
+	return cfg
+}
+
+// up starts everything on a store with these seeds and waits for its address.
+func up(t testing.TB, store string, seeds []relay.URL) running {
+	t.Helper()
+	cfg := configure(t, seeds)
 	p := start(t, nil, "up", "--config", cfg, "--store", store, "--listen", "127.0.0.1:0", "--json")
 	p.await("the address of the pages", func() bool { return strings.Contains(p.stdout.String(), "\n") })
 	var said struct {

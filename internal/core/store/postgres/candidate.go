@@ -155,13 +155,13 @@ func (db *DB) Position(ctx context.Context, reader string) (position store.Curso
 		if there, err := found(q.QueryRow(ctx, sqlPosition, reader).Scan(&position)); err != nil || !there {
 			return err
 		}
-		at, err := parseCursor(position)
-		if err != nil {
-			return nil // of something else than events
+		if at, err := parseCursor(position); err == nil { // or it is of something else than events
+			if at.epoch, err = readEpoch(ctx, q); err != nil {
+				return err
+			}
+			position = store.Cursor(at.String())
 		}
-		at.epoch, err = readEpoch(ctx, q)
-		position = store.Cursor(at.String())
-		return err
+		return nil
 	})
 	if err != nil {
 		return "", fmt.Errorf("read position: %w", err)

@@ -102,16 +102,7 @@ func TestMergePeriods(t *testing.T) {
 		if d := cmp.Diff(held, found); d != "" || seen != len(held) {
 			t.Fatalf("%s: %d events (-want +got):\n%s", when, seen, d)
 		}
-		for more := true; more; {
-			done, err := db.Refresh(t.Context(), 1000)
-			if err != nil {
-				t.Fatal(err)
-			}
-			more = done.More
-		}
-		if wrong, err := db.Recount(t.Context()); err != nil || len(wrong) > 0 {
-			t.Fatalf("%s: recount: %+v, %v", when, wrong, err)
-		}
+		rightSums(t, db)
 		if err := db.VerifySchema(t.Context()); err != nil {
 			t.Fatalf("%s: %v", when, err)
 		}
