@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -117,17 +118,17 @@ func printSync(g *Globals, r synchronizer.Report, stopped bool) error {
 	if r.Cause != "" {
 		outcome = "ended early: " + string(r.Cause)
 	}
-	named := ""
+	var named strings.Builder
 	for _, n := range []struct {
 		count int64
 		what  string
 	}{{r.Claimed, "claimed"}, {r.Withheld, "withheld"}, {r.Gone, "gone"}} {
 		if n.count > 0 {
-			named += fmt.Sprintf(", %d %s", n.count, n.what)
+			fmt.Fprintf(&named, ", %d %s", n.count, n.what)
 		}
 	}
 	_, err := fmt.Fprintf(g.terminal.out, "%s: %s; %d new, %d known%s, %d requests, %s; %s covered in %d stretches, %d holes\n",
-		r.URL, outcome, r.New, r.Known, named, r.Requests, config.Bytes(r.BytesReceived+r.BytesSent).Short(), covered, len(r.Coverage), len(r.Holes))
+		r.URL, outcome, r.New, r.Known, named.String(), r.Requests, config.Bytes(r.BytesReceived+r.BytesSent).Short(), covered, len(r.Coverage), len(r.Holes))
 	return err
 }
 

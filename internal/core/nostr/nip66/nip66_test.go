@@ -102,10 +102,27 @@ func TestReport(t *testing.T) {
 		t.Errorf("event: %+v", e)
 	}
 	want := []nostr.Tag{
-		{"d", "wss://relay.example.com/"}, {"n", "clearnet"}, {"rtt-open", "234"}, {"rtt-read", "1"}, {"rtt-write", "1500"},
-		{"R", "!auth"}, {"R", "payment"}, {"T", "PublicOutbox"}, {"N", "1"}, {"N", "11"}, {"N", "C7"}, {"t", "cats"},
-		{"g", "u"}, {"g", "u0"}, {"g", "u0q"}, {"g", "u0qj"},
-		{"L", "ISO-3166-1"}, {"l", "CH", "ISO-3166-1"}, {"L", "ISO-639-1"}, {"l", "de", "ISO-639-1"}, {"l", "fr", "ISO-639-1"},
+		{"d", "wss://relay.example.com/"},
+		{"n", "clearnet"},
+		{"rtt-open", "234"},
+		{"rtt-read", "1"},
+		{"rtt-write", "1500"},
+		{"R", "!auth"},
+		{"R", "payment"},
+		{"T", "PublicOutbox"},
+		{"N", "1"},
+		{"N", "11"},
+		{"N", "C7"},
+		{"t", "cats"},
+		{"g", "u"},
+		{"g", "u0"},
+		{"g", "u0q"},
+		{"g", "u0qj"},
+		{"L", "ISO-3166-1"},
+		{"l", "CH", "ISO-3166-1"},
+		{"L", "ISO-639-1"},
+		{"l", "de", "ISO-639-1"},
+		{"l", "fr", "ISO-639-1"},
 	}
 	if d := cmp.Diff(want, e.Tags); d != "" {
 		t.Errorf("tags (-want +have):\n%s", d)
@@ -130,8 +147,15 @@ func TestAnnouncement(t *testing.T) {
 	e := a.Event()
 	validate(t, e)
 	want := []nostr.Tag{
-		{"frequency", "10800"}, {"timeout", "nip11", "10000"}, {"timeout", "open", "30000"}, {"c", "open"}, {"c", "nip11"},
-		{"n", "clearnet"}, {"n", "tor"}, {"g", "u"}, {"g", "u0"},
+		{"frequency", "10800"},
+		{"timeout", "nip11", "10000"},
+		{"timeout", "open", "30000"},
+		{"c", "open"},
+		{"c", "nip11"},
+		{"n", "clearnet"},
+		{"n", "tor"},
+		{"g", "u"},
+		{"g", "u0"},
 	}
 	if d := cmp.Diff(want, e.Tags); d != "" {
 		t.Errorf("tags (-want +have):\n%s", d)

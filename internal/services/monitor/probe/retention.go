@@ -74,11 +74,11 @@ func (t *Target) newestUntil(ctx context.Context, kinds []nostr.Kind, until int6
 	f := nostr.Filter{Kinds: kinds, Since: &since, Until: &until, Limit: new(1)}
 	page, err := t.session.Req(ctx, f, func(raw []byte) error {
 		e, err := nostr.ParseEvent(raw)
-		if err != nil {
-			return nil // not an event; the rest may be
+		if err == nil {
+			at, found = e.CreatedAt, true
+			return session.ErrStop
 		}
-		at, found = e.CreatedAt, true
-		return session.ErrStop
+		return nil // not an event; the rest may be
 	})
 	return at, found, err == nil && (found || page.End.EOSE())
 }
