@@ -194,11 +194,24 @@ func (s *Session) answer(q *request, m *nostr.Message, size int) bool {
 		return false
 	}
 	now := s.clock.now()
-	s.clock.answered.Store(now)
+	if q.stands { // what arrives by a tail answers no request
+		s.mu.Lock()
+		s.stray, s.strayBytes = 0, 0
+		s.mu.Unlock()
+	} else {
+		s.clock.answered.Store(now)
+	}
 	q.notice.at = 0
 	q.page.Bytes += int64(size)
 	switch m.Label {
 	case nostr.LabelEOSE:
+		if q.stood != nil {
+			if !q.stands {
+				q.stands = true
+				q.stood()
+			}
+			return true
+		}
 		s.finish(q, endOf(m.Hints))
 	case nostr.LabelClosed:
 		s.finish(q, spoken(Closed, m.Text))
@@ -222,7 +235,9 @@ func (s *Session) answer(q *request, m *nostr.Message, size int) bool {
 		err := q.visit(m.Event)
 		after := s.clock.now()
 		s.clock.visits.Add(after - now)
-		s.clock.answered.Store(after)
+		if !q.stands {
+			s.clock.answered.Store(after)
+		}
 		s.clock.visiting.Store(false)
 		if err != nil {
 			if !errors.Is(err, ErrStop) {

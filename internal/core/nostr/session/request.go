@@ -18,12 +18,14 @@ import (
 type request struct {
 	sub   string
 	visit func(raw []byte) error // nil but for REQ
+	stood func()                 // of a tail: called at its EOSE, which does not end it
 	done  chan struct{}          // closed by finish
 	poke  chan struct{}          // a NOTICE came: judge the deadlines again
 	turns *turns                 // nil but for NEG-OPEN
 
 	mu     sync.Mutex // the reader holds it during a visit
 	over   bool
+	stands bool // a tail has had its EOSE
 	page   Page
 	err    error // of visit
 	count  nostr.CountResult
@@ -66,7 +68,27 @@ func (s *Session) Req(ctx context.Context, f nostr.Filter, visit func(raw []byte
 	if visit == nil {
 		return Page{}, errors.New("request without a visit")
 	}
-	r, err := s.run(ctx, visit, func(dst []byte, sub string) []byte {
+	return s.req(ctx, f, visit, nil)
+}
+
+// Tail sends one filter as a REQ whose subscription stays open. Until its EOSE it
+// is as Req. Then stood is called, and what arrives at the relay is handed to
+// visit, for days if need be and with any silence between, until the relay ends
+// the subscription, the connection is lost, or visit or the context ends it. A
+// filter with a limit of 0 asks for what arrives only. Neither function may call
+// the session; while they run nothing is read.
+//
+// Of the page, Notices, Malformed and Oversize count up to the end, as do its
+// sums. Errors are as of Req.
+func (s *Session) Tail(ctx context.Context, f nostr.Filter, visit func(raw []byte) error, stood func()) (Page, error) {
+	if visit == nil || stood == nil {
+		return Page{}, errors.New("tail without a visit")
+	}
+	return s.req(ctx, f, visit, stood)
+}
+
+func (s *Session) req(ctx context.Context, f nostr.Filter, visit func([]byte) error, stood func()) (Page, error) {
+	r, err := s.run(ctx, visit, stood, func(dst []byte, sub string) []byte {
 		return nostr.AppendREQ(dst, sub, f)
 	})
 	if r == nil {
@@ -78,7 +100,7 @@ func (s *Session) Req(ctx context.Context, f nostr.Filter, visit func(raw []byte
 // Count asks how many events match the filter. The terminal's kind is Counted
 // when an answer came.
 func (s *Session) Count(ctx context.Context, f nostr.Filter) (nostr.CountResult, Terminal, error) {
-	r, err := s.run(ctx, nil, func(dst []byte, sub string) []byte {
+	r, err := s.run(ctx, nil, nil, func(dst []byte, sub string) []byte {
 		return nostr.AppendCOUNT(dst, sub, f)
 	})
 	if r == nil {
@@ -88,8 +110,8 @@ func (s *Session) Count(ctx context.Context, f nostr.Filter) (nostr.CountResult,
 }
 
 // run sends a request and waits for its end.
-func (s *Session) run(ctx context.Context, visit func([]byte) error, message func([]byte, string) []byte) (*request, error) {
-	r := &request{visit: visit}
+func (s *Session) run(ctx context.Context, visit func([]byte) error, stood func(), message func([]byte, string) []byte) (*request, error) {
+	r := &request{visit: visit, stood: stood}
 	if err := s.register(ctx, r); err != nil {
 		return nil, err
 	}
@@ -182,6 +204,9 @@ func (s *Session) judge(r *request) time.Duration {
 		return min(o.Idle, o.AfterNotice)
 	}
 	defer r.mu.Unlock()
+	if r.stands {
+		return o.Request // nothing is overdue; the pulse tells whether the relay is there
+	}
 	now := s.clock.now()
 	last := max(r.begin, r.asked, s.clock.answered.Load())
 	patience, silent := o.Idle, Terminal{Kind: Idle}

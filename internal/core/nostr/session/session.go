@@ -108,7 +108,8 @@ type Session struct {
 	oks       map[nostr.ID]*waiter
 	ended     [lateMemory]Late // newest first
 	challenge string
-	// Messages that answered nothing since the last request, and their bytes.
+	// Messages that answered nothing since the last request or arrival by a tail,
+	// and their bytes.
 	stray, strayBytes int
 
 	writing sync.Mutex
