@@ -23,6 +23,7 @@ type Due struct {
 	Owner    string          // who leases: unique per process
 	Until    int64           // when the lease ends by itself
 	Networks []relay.Network // empty: every network
+	Relay    RelayID         // only this one; 0: every relay
 }
 
 // Work is a leased relay.

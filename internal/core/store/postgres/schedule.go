@@ -27,7 +27,7 @@ const (
 		WITH due AS MATERIALIZED (
 			SELECT w.service, w.relay_id, w.due_at, w.attempts FROM work w JOIN relay r ON r.id = w.relay_id
 			WHERE w.service = $1 AND w.due_at <= $2 AND w.lease_until NOT BETWEEN $2 + 1 AND $7 AND r.alias_of = 0
-			AND ($3::text[] IS NULL OR r.network = ANY($3))
+			AND ($3::text[] IS NULL OR r.network = ANY($3)) AND ($8 = 0 OR w.relay_id = $8)
 			ORDER BY w.due_at, w.relay_id LIMIT $4
 			FOR UPDATE OF w SKIP LOCKED
 		), leased AS (
@@ -58,7 +58,7 @@ func (db *DB) DueRelays(ctx context.Context, due store.Due) ([]store.Work, error
 			one.Relay, err = scanRelay(rows, &one.DueAt, &one.Attempts)
 			work = append(work, one)
 			return err
-		}, sqlLeaseRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit), due.Owner, due.Until, due.Now+store.MaxLease)
+		}, sqlLeaseRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit), due.Owner, due.Until, due.Now+store.MaxLease, int32(due.Relay))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease relays: %w", err)

@@ -93,7 +93,8 @@ const (
 	sqlSaveTails = `
 		UPDATE tail t SET heard = greatest(t.heard, u.heard), alive = greatest(t.alive, u.alive)
 		FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[]) AS u (relay_id, since, heard, alive)
-		WHERE t.relay_id = u.relay_id AND t.since = u.since`
+		WHERE t.relay_id = u.relay_id AND t.since = u.since
+		RETURNING t.relay_id`
 	sqlMovedTails = `
 		SELECT DISTINCT c.relay_id FROM tail t JOIN coverage c ON c.relay_id = t.relay_id
 		WHERE t.relay_id = ANY ($1) AND t.since > 0 AND t.proved > 0 AND c.tail_since = t.since AND c.as_of < t.heard
@@ -141,11 +142,23 @@ func (db *DB) SaveTails(ctx context.Context, beat store.Beat) ([]store.RelayID, 
 				lost = append(lost, store.RelayID(id))
 				continue
 			}
+			if sinces[i] == 0 {
+				continue
+			}
 			ours, since = append(ours, id), append(since, sinces[i])
 			heard, alive = append(heard, heards[i]), append(alive, alives[i])
 		}
-		if _, err := tx.Exec(ctx, sqlSaveTails, ours, since, heard, alive); err != nil {
+		if rows, err = tx.Query(ctx, sqlSaveTails, ours, since, heard, alive); err != nil {
 			return err
+		}
+		standing, err := pgx.CollectRows(rows, pgx.RowTo[int32])
+		if err != nil {
+			return err
+		}
+		for _, id := range ours {
+			if !slices.Contains(standing, id) {
+				lost = append(lost, store.RelayID(id))
+			}
 		}
 		rows, err = tx.Query(ctx, sqlMovedTails, ours)
 		if err != nil {

@@ -22,6 +22,7 @@ const (
 		SELECT ` + relayColumns + `, w.due_at, w.attempts FROM work w INDEXED BY work_due JOIN relay r ON r.id = w.relay_id
 		WHERE w.service = ?1 AND w.due_at <= ?2 AND w.lease_until NOT BETWEEN ?2 + 1 AND ?5 AND r.alias_of = 0
 		AND (?3 = '' OR r.network IN (SELECT value FROM json_each(?3)))
+		AND (?6 = 0 OR w.relay_id = ?6)
 		ORDER BY w.due_at, w.relay_id LIMIT ?4`
 	sqlLease = `UPDATE work SET lease_owner = ?, lease_until = ? WHERE service = ? AND relay_id = ?`
 )
@@ -46,7 +47,7 @@ func (db *DB) DueRelays(ctx context.Context, due store.Due) ([]store.Work, error
 			one, bad = scanRelay(r)
 			work = append(work, store.Work{Relay: one, DueAt: r.int(10), Attempts: int(r.int(11))})
 			return bad == nil
-		}, sqlDueRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit), due.Now+store.MaxLease); err != nil || bad != nil {
+		}, sqlDueRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit), due.Now+store.MaxLease, int64(due.Relay)); err != nil || bad != nil {
 			return errors.Join(err, bad)
 		}
 		for _, one := range work {

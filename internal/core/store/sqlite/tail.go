@@ -109,10 +109,17 @@ func (db *DB) SaveTails(ctx context.Context, beat store.Beat) ([]store.RelayID, 
 			if err != nil {
 				return err
 			}
+			if one.Since == 0 {
+				continue
+			}
+			if before.Since != one.Since {
+				lost = append(lost, one.Relay)
+				continue
+			}
 			if _, err := w.c.exec(sqlSaveTail, int64(one.Relay), one.Since, one.Heard, one.Alive); err != nil {
 				return err
 			}
-			if before.Since == one.Since && one.Heard > before.Heard {
+			if one.Heard > before.Heard {
 				before.Heard = one.Heard
 				if err := w.raise(before); err != nil {
 					return err

@@ -67,6 +67,14 @@ func testSchedule(t *testing.T, open opener) {
 			}
 			f.equal("another service", []store.RelayID{a, b, c, tor}, f.due(store.Due{Service: "synchronizer", Now: base, Limit: 9, Owner: "d", Until: base + 9}))
 		},
+		"of one relay": func(t *testing.T, f *fixture) {
+			r := f.relays(3)
+			one := store.Due{Service: "monitor", Now: base, Limit: 9, Owner: "a", Until: base + 100, Relay: r[1].ID}
+			f.equal("it alone", []store.RelayID{r[1].ID}, f.due(one))
+			f.equal("leased", 0, len(f.due(one)))
+			one.Relay = 0
+			f.equal("the others", []store.RelayID{r[0].ID, r[2].ID}, f.due(one))
+		},
 		"rescheduled and freed": func(t *testing.T, f *fixture) {
 			r := f.relays(1)[0]
 			f.due(store.Due{Service: "monitor", Now: base, Limit: 9, Owner: "a", Until: base + 1000})

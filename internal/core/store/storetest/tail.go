@@ -113,7 +113,8 @@ func testTails(t *testing.T, open opener) {
 			f.equal("all of it", store.Tail{Relay: id, Since: base, Heard: base + 40, Alive: base + 45, Ahead: true, Proved: base + 30}, f.tail(id))
 
 			f.beat("a", id, base, base+30, base+30) // what was said before
-			f.beat("a", id, base-1, base+90, base+90)
+			f.equal("of a tail that another took the place of", true, f.beat("a", id, base-1, base+90, base+90))
+			f.equal("of one that is being opened", false, f.beat("a", id, 0, 0, 0))
 			f.note(id, base-1, true, base+90)
 			f.equal("old news change nothing", store.Tail{Relay: id, Since: base, Heard: base + 40, Alive: base + 45, Ahead: true, Proved: base + 30}, f.tail(id))
 
@@ -123,6 +124,7 @@ func testTails(t *testing.T, open opener) {
 			f.equal("the end of another", base, f.tail(id).Since)
 			f.end(store.TailEnd{Relay: id, Since: base, Heard: base + 50, Cause: dial.CauseDisconnected})
 			f.equal("ended", store.Tail{Relay: id, Heard: base + 50, Alive: base + 45, Proved: base + 30, Cause: dial.CauseDisconnected}, f.tail(id))
+			f.equal("which others learn by their next beat", true, f.beat("a", id, base, base+55, base+55))
 			f.equal("claims stay where they are", []stretch{{0, base - 1000, base - 50, 0}, {base - 999, base - 100, base + 50, 0}, {base - 50, base + 60, base + 50, 0}}, f.stretches(id, all))
 			f.equal("a gap", []store.ArrivalGap{{Relay: id, From: base + 50, Below: math.MaxInt64, Cause: dial.CauseDisconnected}}, f.gaps(id))
 		},
