@@ -45,6 +45,10 @@ type Behaviour struct {
 	// MaxSubs is how many subscriptions a connection may hold open; 0 means any
 	// number.
 	MaxSubs int
+	// RefuseZero refuses a limit of 0.
+	RefuseZero bool
+	// Live is what of arriving events open subscriptions are told.
+	Live Live
 	// RefuseAs is the form in which all of the above refuse.
 	RefuseAs Refusal
 
@@ -85,6 +89,19 @@ const (
 	// window they are.
 	ByID Order = "by-id"
 )
+
+// Live is what of arriving events a relay tells open subscriptions.
+type Live string
+
+// What is told.
+const (
+	LiveAll  Live = ""
+	LiveNone Live = "none"
+	LiveHalf Live = "half" // those whose id ends with an even number
+)
+
+// tells reports whether an arriving event is told.
+func (l Live) tells(e *Event) bool { return l == LiveAll || l == LiveHalf && e.ID[31]%2 == 0 }
 
 // Broad says which filters a relay refuses for being too broad.
 type Broad string
@@ -329,6 +346,8 @@ func (be *Behaviour) refuses(f *nostr.Filter) string {
 	switch {
 	case be.RefuseOverCap && be.Cap > 0 && f.Limit != nil && *f.Limit > be.Cap:
 		return "invalid: limit is too large"
+	case be.RefuseZero && f.Limit != nil && *f.Limit == 0:
+		return "invalid: a limit of 0"
 	case be.Broad == BroadOpen && len(f.IDs)+len(f.Authors)+len(f.Kinds)+len(f.Tags) == 0:
 		return "blocked: the filter is too broad"
 	case be.Broad == BroadAuthorless && len(f.IDs)+len(f.Authors) == 0:

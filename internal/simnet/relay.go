@@ -118,6 +118,17 @@ func (r *Relay) Add(events ...*Event) {
 	}
 }
 
+// Hush forgets all open subscriptions without a word; connections stay.
+func (r *Relay) Hush() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.talks {
+		c.mu.Lock()
+		clear(c.subs)
+		c.mu.Unlock()
+	}
+}
+
 // Remove drops events and returns how many the relay held.
 func (r *Relay) Remove(ids ...nostr.ID) int { return r.book.remove(ids) }
 

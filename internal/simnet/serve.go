@@ -462,7 +462,7 @@ func (c *conversation) sendLive(ctx context.Context) error {
 			f := &s.filters[i]
 			m, w := newMatcher(f), boundsOf(f, be)
 			for _, e := range events {
-				if e.seq <= s.upTo || e.CreatedAt < w.lo || e.CreatedAt > w.hi || !be.shows(e.Event) || !m.matches(e.Event) {
+				if e.seq <= s.upTo || e.CreatedAt < w.lo || e.CreatedAt > w.hi || !be.shows(e.Event) || !be.Live.tells(e.Event) || !m.matches(e.Event) {
 					continue
 				}
 				if err := c.event(ctx, name, e.JSON); err != nil {
