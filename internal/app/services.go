@@ -141,6 +141,11 @@ func loops(runner *service.Runner, names []string, p parts, metrics *service.Met
 		}
 		own := p
 		own.log = p.log.With("service", r.name)
-		runner.Add(r.name, service.NewLoop(r.name, r.build(own), r.every(p.cfg).Std(), p.log, metrics))
+		cycler := r.build(own)
+		runner.Add(r.name, service.NewLoop(r.name, cycler, r.every(p.cfg).Std(), p.log, metrics))
+		// Live tails share their connections with the visits of the synchronizer.
+		if s, ok := cycler.(*synchronizer.Service); ok && s.Tails() != nil {
+			runner.Add(synchronizer.TailName, service.NewLoop(synchronizer.TailName, s.Tails(), r.every(p.cfg).Std(), p.log, metrics))
+		}
 	}
 }

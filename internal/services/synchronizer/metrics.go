@@ -19,6 +19,10 @@ type metrics struct {
 	// reconciled how that ended.
 	ids        *prometheus.CounterVec
 	reconciled *prometheus.CounterVec
+	tails      prometheus.Gauge
+	tailEnds   *prometheus.CounterVec
+	arrivals   *prometheus.CounterVec
+	samples    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -39,9 +43,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 
 		ids:        vector("ids_total", "Ids that relays were found by negentropy to have or not, by how they stand now.", "hold"),
 		reconciled: vector("reconciliations_total", "Visits that used negentropy, by how that ended.", "end"),
+		tails: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "bigbrotr_sync_tails", Help: "Relays whose live tail stands in this process.",
+		}),
+		tailEnds: vector("tail_ends_total", "Live tails that ended, by cause.", "cause"),
+		arrivals: vector("arrivals_total", "Events that came by live tails, by what they were to the archive.", "result"),
+		samples: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bigbrotr_sync_sampled_events_total", Help: "Events of stretches that were read again, by kind of sample.",
+		}, []string{"kind", "result"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.bytes, m.events, m.outside, m.dense, m.unproved, m.visits, m.ids, m.reconciled)
+		reg.MustRegister(m.requests, m.bytes, m.events, m.outside, m.dense, m.unproved, m.visits, m.tails, m.tailEnds, m.arrivals, m.samples, m.ids, m.reconciled)
 	}
 	return m
 }
@@ -58,4 +70,14 @@ func (m *metrics) saved(s store.Saved, b store.Batch) {
 	m.events.WithLabelValues("known").Add(float64(s.Known + len(b.Known)))
 	m.events.WithLabelValues("refused").Add(float64(len(s.Refused)))
 	m.events.WithLabelValues("rejected").Add(float64(len(b.Rejected)))
+}
+
+func (m *metrics) arrived(s store.Saved, b store.Batch) {
+	m.arrivals.WithLabelValues("new").Add(float64(s.New))
+	m.arrivals.WithLabelValues("known").Add(float64(s.Known + len(b.Known)))
+}
+
+func (m *metrics) sampled(s store.Sample) {
+	m.samples.WithLabelValues(string(s.Kind), "seen").Add(float64(s.Seen))
+	m.samples.WithLabelValues(string(s.Kind), "missed").Add(float64(s.Missed))
 }

@@ -57,6 +57,10 @@ type page struct {
 	over     int // events of the second that was added for an exclusive until
 	stray    int // events within the window that do not match the filter
 
+	fresh   int   // events that were not archived before
+	freshLo int64 // the oldest of them
+	knownHi int64 // the newest of the others
+
 	refused      int // frames with a wrong id or signature
 	badLo, badHi int64
 	bad          []nostr.Ref // those frames
@@ -157,6 +161,15 @@ func (p *page) take(ref nostr.Ref) {
 	}
 	p.lo, p.hi = min(p.lo, ref.CreatedAt), max(p.hi, ref.CreatedAt)
 	p.refs = append(p.refs, ref)
+}
+
+// isNew accounts for an event that was not archived before.
+func (p *page) isNew(at int64) {
+	if p.fresh == 0 {
+		p.freshLo = at
+	}
+	p.fresh++
+	p.freshLo = min(p.freshLo, at)
 }
 
 // follow keeps track of the order of all frames, also of those that were not
@@ -374,6 +387,11 @@ func (v *visit) account(p *page, asked store.Interval) {
 		case archive.Stray:
 			p.stray++
 		default:
+			if f.Verdict == archive.New {
+				p.isNew(f.CreatedAt)
+			} else {
+				p.knownHi = max(p.knownHi, f.CreatedAt)
+			}
 			p.kinds[f.Kind]++
 			v.note(f.Kind, f.PubKey)
 		}
@@ -526,6 +544,7 @@ func (v *visit) save(ctx context.Context, p *page, holes []store.Hole) error {
 }
 
 func (v *visit) saveBatch(ctx context.Context, b store.Batch) error {
+	v.keep(b.Claims)
 	saved, err := v.store.SaveBatch(ctx, b)
 	if err != nil {
 		return v.local(ctx, fmt.Errorf("save batch: %w", err))

@@ -56,6 +56,10 @@ func (s *Service) next(work store.Work, v *visit, end error, now time.Time) stor
 	case !early:
 		attempts = 0
 		wait = service.Jitter(s.cfg.Every.Std(), spread)
+		if v.stood {
+			// What came before a tail stood again is to be read at once.
+			wait = s.cfg.Retry.Std() / 3
+		}
 	case h.why == stopped:
 		attempts = work.Attempts
 	case h.why == yielded:

@@ -17,6 +17,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +68,12 @@ type Config struct {
 	VisitRequests int `yaml:"visit_requests"`
 	// VisitBytes bounds what is received in one visit.
 	VisitBytes config.Bytes `yaml:"visit_bytes"`
+	// Tails is the number of relays of which this process follows live what
+	// arrives; 0 means none.
+	Tails int `yaml:"tails"`
+	// Sample is the time between two looks at whether a relay shows more than
+	// what is claimed; 0 means never.
+	Sample config.Duration `yaml:"sample"`
 }
 
 // DefaultConfig returns the values of keys that are not set.
@@ -84,6 +91,8 @@ func DefaultConfig() Config {
 		VisitTime:     config.Duration(10 * time.Minute),
 		VisitRequests: 5000,
 		VisitBytes:    config.Bytes(2 << 30),
+		Tails:         1000,
+		Sample:        config.Duration(6 * time.Hour),
 	}
 }
 
@@ -102,6 +111,8 @@ func (c Config) Validate(check *config.Check) {
 	config.InRange(check, "visit_time", c.VisitTime, second, day)
 	config.InRange(check, "visit_requests", c.VisitRequests, 50, 1_000_000)
 	config.InRange(check, "visit_bytes", c.VisitBytes, 1<<20, 1<<50)
+	config.InRange(check, "tails", c.Tails, 0, 100_000)
+	config.InRange(check, "sample", c.Sample, 0, 30*day)
 }
 
 // Store is what the synchronizer needs of the archive.
@@ -110,6 +121,8 @@ type Store interface {
 	store.Archive
 	store.Coverages
 	store.Holdings
+	store.Tails
+	store.Samples
 	LatestChecks(ctx context.Context, relay store.RelayID) ([]store.Check, error)
 }
 
@@ -124,6 +137,7 @@ type Service struct {
 	sums   *metrics
 	dial   func(ctx context.Context, u relay.URL) (pager, func(), error)
 	now    func() time.Time
+	tails  *Tails // nil: none
 
 	mu     sync.Mutex
 	passes map[store.RelayID]pass // begun and not over
@@ -139,6 +153,9 @@ func New(cfg Config, st Store, dialer *dial.Dialer, owner string, reg prometheus
 		passes: map[store.RelayID]pass{}, now: time.Now,
 	}
 	s.dial = s.connect
+	if cfg.Tails > 0 {
+		s.tails = newTails(s, cfg.Tails)
+	}
 	return s
 }
 
@@ -267,10 +284,10 @@ const (
 )
 
 // workTime bounds the work on a leased relay, with which the lease begins and
-// which a context ends: a dial, the visit, and an answer that is under way when
+// which a context ends: a tail that is to stand first, a dial, the visit, and an answer that is under way when
 // the visit has had its time. The lease lasts endTime longer.
 func (s *Service) workTime() time.Duration {
-	return storeTime + dialTime + s.cfg.VisitTime.Std() + s.cfg.Answer.Std()
+	return storeTime + standTime + dialTime + s.cfg.VisitTime.Std() + s.cfg.Answer.Std()
 }
 
 func (s *Service) networks() []relay.Network {
@@ -297,11 +314,17 @@ func (s *Service) Sync(ctx context.Context, r store.Relay, progress func(Progres
 // visit connects to a relay and works there until the work is done, the budget
 // is spent, or the relay does not go on.
 func (s *Service) visit(ctx context.Context, r store.Relay, b budget, progress func(Progress)) (*visit, error, error) {
+	s.tails.ensure(ctx, r.ID)
 	v, err := s.arrive(ctx, r, b, progress)
 	if err != nil {
 		return nil, nil, fmt.Errorf("visit %s: %w", r.URL, err)
 	}
-	v.connect = func(ctx context.Context) (pager, func(), error) { return s.dial(ctx, r.URL) }
+	v.connect = func(ctx context.Context) (pager, func(), error) {
+		if p, leave, ok := s.tails.borrow(ctx, r.ID); ok {
+			return p, leave, nil
+		}
+		return s.dial(ctx, r.URL)
+	}
 	end := v.stay(ctx)
 	if end != nil && !isHalt(end) {
 		return nil, nil, fmt.Errorf("visit %s: %w", r.URL, end)
@@ -330,6 +353,8 @@ func (s *Service) arrive(ctx context.Context, r store.Relay, b budget, progress 
 		kindChunk: kindChunk,
 		kinds:     map[nostr.Kind]int{},
 		authors:   map[nostr.PubKey]bool{},
+		every:     s.cfg.Sample.Std(),
+		draw:      rand.Int64N,
 		report:    Report{URL: r.URL.String()},
 	}
 	oldest := int64(maxTime)
@@ -358,16 +383,22 @@ func (v *visit) begin(ctx context.Context, limit int, p pass) error {
 		return fmt.Errorf("number filter: %w", err)
 	}
 	v.filterID = id
+	if v.tail, err = v.store.Tail(ctx, v.relay.ID); err != nil {
+		return err
+	}
 	return v.calibration(ctx, limit)
+}
+
+// options are those of every session.
+func (s *Service) options() session.Options {
+	return session.Options{Dialer: s.dialer, Idle: s.cfg.Idle.Std(), Request: s.cfg.Answer.Std()}
 }
 
 // connect opens a session.
 func (s *Service) connect(ctx context.Context, u relay.URL) (pager, func(), error) {
 	opening, done := service.UntilStop(ctx)
 	defer done()
-	sess, err := session.Dial(opening, u, session.Options{
-		Dialer: s.dialer, Idle: s.cfg.Idle.Std(), Request: s.cfg.Answer.Std(),
-	})
+	sess, err := session.Dial(opening, u, s.options())
 	if err != nil {
 		return nil, nil, err
 	}

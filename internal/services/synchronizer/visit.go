@@ -45,6 +45,11 @@ type visit struct {
 	target   store.Interval
 	overlap  int64
 	top      int64 // the newest second that was proved before this visit
+	tail     store.Tail
+	ahead    bool          // what is dated far ahead was read to its end
+	every    time.Duration // how often a relay is sampled; 0: never
+	draw     func(n int64) int64
+	stood    bool // another tail stands since this visit began
 	pass     pass
 
 	cal         store.Calibration
@@ -224,7 +229,7 @@ func (v *visit) open(ctx context.Context, id store.FilterID, all bool) ([]store.
 			v.top = max(v.top, min(c.Hi, v.pass.begun-1))
 		}
 	}
-	held := settled(coverage, v.top-v.overlap, v.pass.proved[id])
+	held := append(settled(coverage, v.top-v.overlap, v.pass.proved[id]), v.kept(coverage)...)
 	if !all {
 		holes, err := v.store.Holes(ctx, v.relay.ID, id)
 		if err != nil {
@@ -240,7 +245,13 @@ const maxTries = 3
 
 // work walks everything that is not proved, over one connection.
 func (v *visit) work(ctx context.Context) error {
-	err := v.walks(ctx)
+	err := v.checkTail(ctx)
+	if err == nil {
+		err = v.walks(ctx)
+	}
+	if err == nil {
+		err = v.sampleOld(ctx)
+	}
 	if saved := v.save(ctx, nil, nil); saved != nil && (err == nil || !isHalt(saved)) {
 		err = saved
 	}
@@ -381,6 +392,7 @@ func (v *visit) beyond(ctx context.Context) error {
 		case n == 0, below && ordered && p.above == 0, !full && last,
 			!below && !full && !v.cal.PostFiltering, // a short page is no end where events are hidden
 			len(p.refs) == 0 && p.above == 0 && p.order == store.OrderNewest:
+			v.ahead = true
 			return nil // that was all
 		case !ordered, p.above > 0, len(p.refs) == 0, last:
 			hole := v.hole(store.Interval{Lo: win.Lo, Hi: farthest}, store.AnyKind, store.HoleOverflow, -1, retryDense)
@@ -420,7 +432,7 @@ func (v *visit) finish(ctx context.Context) error {
 		}
 	}
 	v.sums.unproved.Add(float64(v.unproved))
-	return nil
+	return v.tellTail(ctx)
 }
 
 // saveCalibration saves what was learned, if anything was.
