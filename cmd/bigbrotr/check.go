@@ -105,13 +105,20 @@ func printCheck(g *Globals, r checkReport) error {
 			if i > 0 {
 				fmt.Fprint(w, ", ")
 			}
-			fmt.Fprintf(w, "%s %.4g", name, p.Values[name])
+			if value := p.Values[name]; p.Probe == "retention" {
+				fmt.Fprintf(w, "%s %s", name, dateOf(int64(value)))
+			} else {
+				fmt.Fprintf(w, "%s %.4g", name, value)
+			}
 		}
 		if p.Detail != "" {
 			// Remote text is quoted: it must not steer the terminal.
 			fmt.Fprintf(w, " %q", p.Detail)
 		}
 		fmt.Fprintln(w)
+		for _, line := range findings(p.Probe, p.Document) {
+			fmt.Fprintf(w, "\t\t%s\n", line)
+		}
 	}
 	return w.Flush()
 }

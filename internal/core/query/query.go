@@ -26,6 +26,7 @@ type Store interface {
 	store.EventReader
 	store.RelayReader
 	store.StatsReader
+	store.Histories
 }
 
 // freshFor is how many seconds the figures of the whole are given again. They
