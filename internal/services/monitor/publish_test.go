@@ -169,3 +169,59 @@ func TestPublish(t *testing.T) {
 		t.Errorf("%d reports after one change", n)
 	}
 }
+
+// TestSelfDoubtPublishesNothing has many relays fail at once: their states stay,
+// and nothing is published of those that did not fail either.
+func TestSelfDoubtPublishesNothing(t *testing.T) {
+	network := simnet.New(52)
+	t.Cleanup(network.Close)
+	watched := make([]*simnet.Relay, 12)
+	for i := range watched {
+		r, err := network.AddRelay(simnet.Behaviour{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		watched[i] = r
+	}
+	urls := network.URLs()
+	target, err := network.AddRelay(simnet.Behaviour{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := newStore(t)
+	relays, err := db.AddRelays(t.Context(), urls, time.Now().Unix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire := dial.DefaultConfig()
+	wire.AllowLocal = true
+	cfg := publishing(t, "7f7ff03d123792d6ac594bfa67bf6d0c0ab55b6b1fdb6249303fe861f1ccba9a", target.URL())
+	s := monitor.New(cfg, db, dial.New(wire), nil, "test", slog.New(slog.DiscardHandler))
+	cycle := func() {
+		t.Helper()
+		again(t, db, relays)
+		if err := s.Cycle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cycle()
+	if n := len(reports(target, nip66.KindReport)); n != len(watched) {
+		t.Fatalf("%d reports of %d relays", n, len(watched))
+	}
+	published := target.Len()
+	for i, r := range watched {
+		r.SetBehaviour(simnet.Behaviour{Info: &simnet.Info{Body: `{"name":"Another name"}`}})
+		if i < 4 { // a third
+			r.Stop()
+		}
+	}
+	cycle()
+	if n := target.Len() - published; n != 0 {
+		t.Errorf("%d events are published while we suspect ourselves", n)
+	}
+	for _, u := range urls {
+		if r, err := db.Relay(t.Context(), u); err != nil || r.State != store.StateUp {
+			t.Errorf("%s is %s, %v", u, r.State, err)
+		}
+	}
+}
