@@ -14,6 +14,7 @@ import (
 	"bigbrotr/internal/core/archive"
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/nostr/hints"
+	"bigbrotr/internal/core/nostr/negentropy"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 	"bigbrotr/internal/core/store/postgres"
@@ -109,11 +110,77 @@ func fill(t *testing.T, db database) {
 		})
 		must(err)
 	}
+	stand(t, db, relays)
 	for more := true; more; {
 		r, err := db.Refresh(ctx, 1000)
 		must(err)
 		more = r.More
 	}
+}
+
+// stand has relays stand to ids in every way.
+func stand(t *testing.T, db database, relays []store.Relay) {
+	t.Helper()
+	events, _, err := db.Events(t.Context(), store.EventQuery{Limit: 40})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refs := make([]nostr.Ref, len(events))
+	for i := range events {
+		refs[i] = nostr.Ref{ID: events[i].Event.ID, CreatedAt: events[i].Event.CreatedAt}
+	}
+	for n, r := range relays {
+		b := store.Batch{
+			Relay: r.ID, SeenAt: copiedAt + 9, Claimed: refs, Gone: refs[n : n+5],
+			Withheld: []nostr.Ref{{ID: nostr.ID{1, byte(n)}, CreatedAt: copiedAt}}, Refused: []nostr.Ref{{ID: nostr.ID{2}, CreatedAt: 5}},
+		}
+		if _, err := db.SaveBatch(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		b = store.Batch{Relay: r.ID, SeenAt: copiedAt + 10, Gone: refs[n : n+7]}
+		if _, err := db.SaveBatch(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.HeldDays(t.Context(), r.ID, copiedAt); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// held is what a database knows of what relays have.
+type held struct {
+	Days    []negentropy.Day
+	Missing []store.Missing
+	Carried [][]store.Carried
+}
+
+func heldBy(t *testing.T, db database) []held {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	relays, err := db.RelaySummaries(t.Context(), store.RelayQuery{Limit: 10})
+	must(err)
+	var list []held
+	for _, r := range relays {
+		var h held
+		h.Days, err = db.HeldDays(t.Context(), r.ID, copiedAt)
+		must(err)
+		for m, err := range db.ScanMissing(t.Context(), r.ID) {
+			must(err)
+			h.Missing = append(h.Missing, m)
+		}
+		list = append(list, h)
+	}
+	for _, id := range ids(t, db, store.EventQuery{Limit: 40}) {
+		carried, err := db.EventRelays(t.Context(), id)
+		must(err)
+		list[0].Carried = append(list[0].Carried, carried)
+	}
+	return list
 }
 
 // ids reads what a query finds.
@@ -143,6 +210,9 @@ func alike(t *testing.T, a, b database) {
 	}
 	if d := cmp.Diff(totals(a), totals(b)); d != "" {
 		t.Errorf("totals (-source +copy):\n%s", d)
+	}
+	if d := cmp.Diff(heldBy(t, a), heldBy(t, b), cmp.Comparer(func(a, b relay.URL) bool { return a == b })); d != "" {
+		t.Errorf("what relays have (-source +copy):\n%s", d)
 	}
 	for _, q := range []store.EventQuery{
 		{Limit: 500},
@@ -182,8 +252,10 @@ func TestCopy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if rows := compared[len(compared)-1].Target.Rows; rows < 2100 {
-				t.Errorf("%d sightings copied", rows)
+			for _, c := range compared {
+				if least := map[string]int64{"sighting": 2100, "missing": 6}[c.Table]; c.Target.Rows < least {
+					t.Errorf("%d rows of %s copied", c.Target.Rows, c.Table)
+				}
 			}
 			alike(t, source, target)
 			state, err := target.CopyState(t.Context())

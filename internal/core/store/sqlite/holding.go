@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -107,17 +108,19 @@ type sighted struct {
 }
 
 var (
-	sqlSighted = `SELECT event_seq, seen_at < 0, gone_at IS NOT NULL FROM sighting WHERE relay_id = ? AND event_seq IN (` + placeholders("?") + `)`
-	sqlRefsOf  = `SELECT seq, id, created_at FROM event WHERE seq IN (` + placeholders("?") + `)`
-	sqlSeqsOf  = `SELECT id, seq, created_at FROM event WHERE id IN (` + placeholders("?") + `)`
+	// Returns nothing for what the relay delivered, as most was that comes again.
+	sqlSighted = `SELECT v.column1, s.seen_at < 0, s.gone_at IS NOT NULL FROM (VALUES ` + placeholders("(?)") + `) v
+		LEFT JOIN sighting s ON s.relay_id = ? AND s.event_seq = v.column1
+		WHERE s.seen_at IS NULL OR s.seen_at < 0 OR s.gone_at IS NOT NULL`
+	sqlRefsOf = `SELECT seq, id, created_at FROM event WHERE seq IN (` + placeholders("?") + `)`
+	sqlSeqsOf = `SELECT id, seq, created_at FROM event WHERE id IN (` + placeholders("?") + `)`
 )
 
 const (
-	sqlAddSighting = `INSERT INTO sighting (relay_id, event_seq, seen_at) VALUES (?, ?, ?)`
-	sqlRevive      = `UPDATE sighting SET gone_at = NULL WHERE relay_id = ? AND event_seq = ?`
-	sqlDelivered   = `UPDATE sighting SET gone_at = NULL, seen_at = ? WHERE relay_id = ? AND event_seq = ?`
-	sqlAnyMissing  = `SELECT 1 FROM missing WHERE relay_id = ? LIMIT 1`
-	sqlFound       = `DELETE FROM missing WHERE relay_id = ? AND id = ? RETURNING at`
+	sqlRevive     = `UPDATE sighting SET gone_at = NULL WHERE relay_id = ? AND event_seq = ?`
+	sqlDelivered  = `UPDATE sighting SET gone_at = NULL, seen_at = ? WHERE relay_id = ? AND event_seq = ?`
+	sqlAnyMissing = `SELECT 1 FROM missing WHERE relay_id = ? LIMIT 1`
+	sqlFound      = `DELETE FROM missing WHERE relay_id = ? AND id = ? RETURNING at`
 )
 
 func seqArg(args []any, seq int64) []any { return append(args, seq) }
@@ -134,24 +137,27 @@ func (s *saving) sightings() error {
 		s.known = append(s.known, int64(k.Seq))
 	}
 	slices.Sort(s.known)
-	seen, err := s.sighted(slices.Compact(s.known))
+	changed, err := s.sighted(slices.Compact(s.known))
 	if err != nil {
 		return err
 	}
-	changed := slices.DeleteFunc(seen, func(e sighted) bool { return e.there && !e.claimed && !e.gone })
-	if err := s.identify(changed); err != nil {
-		return err
+	// Without sums ids do not matter, and no event is gone that nobody purged.
+	if s.tally.kept || s.missing || s.w.purges > 0 {
+		if err := s.identify(changed); err != nil {
+			return err
+		}
+		changed = slices.DeleteFunc(changed, func(e sighted) bool { return e.ID == nostr.ID{} })
 	}
-	relay := int64(s.batch.Relay)
+	var again []int64
 	for i := range changed {
 		e := &changed[i]
 		switch {
 		case e.there && e.claimed:
-			_, err = s.c.exec(sqlDelivered, s.batch.SeenAt, relay, e.seq)
+			_, err = s.c.exec(sqlDelivered, s.batch.SeenAt, int64(s.batch.Relay), e.seq)
 		case e.there:
-			_, err = s.c.exec(sqlRevive, relay, e.seq)
+			_, err = s.c.exec(sqlRevive, int64(s.batch.Relay), e.seq)
 		default:
-			err = s.addSighting(e, s.batch.SeenAt)
+			again = append(again, e.seq)
 		}
 		if err == nil && (e.gone || !e.there) {
 			err = s.had(e.seq, e.Ref)
@@ -160,19 +166,26 @@ func (s *saving) sightings() error {
 			return err
 		}
 	}
+	if err := s.addSightings(again, s.batch.SeenAt); err != nil {
+		return err
+	}
 	return s.logSightings()
+}
+
+// addSightings adds sightings of events that the relay has none of.
+func (s *saving) addSightings(seqs []int64, seenAt int64) error {
+	s.added = append(s.added, seqs...)
+	return inChunks([]any{int64(s.batch.Relay), seenAt}, seqs, seqArg, func(args []any) error {
+		_, err := s.c.exec(sqlAddSightings, args...)
+		return err
+	})
 }
 
 // freshSightings is sightings for events of this batch that are new.
 func (s *saving) freshSightings() error {
-	leading := []any{int64(s.batch.Relay), s.batch.SeenAt}
-	if err := inChunks(leading, s.fresh, seqArg, func(args []any) error {
-		_, err := s.c.exec(sqlAddSightings, args...)
-		return err
-	}); err != nil {
+	if err := s.addSightings(s.fresh, s.batch.SeenAt); err != nil {
 		return err
 	}
-	s.added = append(s.added, s.fresh...)
 	if !s.tally.kept && !s.missing {
 		return nil
 	}
@@ -184,53 +197,40 @@ func (s *saving) freshSightings() error {
 	return nil
 }
 
-// sighted looks for the sightings of events.
+// sighted looks for the sightings of events, whose numbers ascend, and returns
+// the events that have none, or one that is claimed or gone.
 func (s *saving) sighted(seqs []int64) ([]sighted, error) {
-	list := make([]sighted, len(seqs))
-	at := make(map[int64]*sighted, len(seqs))
-	for i, seq := range seqs {
-		list[i].seq = seq
-		at[seq] = &list[i]
-	}
-	err := inChunks([]any{int64(s.batch.Relay)}, seqs, seqArg, func(args []any) error {
+	var list []sighted
+	err := inChunks(nil, seqs, seqArg, func(args []any) error {
 		return s.c.each(func(r row) bool {
-			e := at[r.int(0)]
-			e.there, e.claimed, e.gone = true, r.bool(1), r.bool(2)
+			e := sighted{seq: r.int(0), there: r[1] != nil, claimed: r.bool(1), gone: r.bool(2)}
+			if len(list) == 0 || list[len(list)-1].seq < e.seq {
+				list = append(list, e)
+			}
 			return true
-		}, sqlSighted, args...)
+		}, sqlSighted, append(args, int64(s.batch.Relay))...)
 	})
 	return list, err
 }
 
-// identify reads the ids of events. Those of events that were deleted stay
-// zero.
+func bySeq(list []sighted, seq int64) *sighted {
+	i, _ := slices.BinarySearchFunc(list, seq, func(e sighted, seq int64) int { return cmp.Compare(e.seq, seq) })
+	return &list[i]
+}
+
+// identify reads the ids of events, whose numbers ascend. Those of events that
+// were deleted stay zero.
 func (s *saving) identify(list []sighted) error {
-	at := make(map[int64]*sighted, len(list))
-	for i := range list {
-		at[list[i].seq] = &list[i]
-	}
 	return inChunks(nil, list, func(args []any, e sighted) []any { return append(args, e.seq) }, func(args []any) error {
 		return s.c.each(func(r row) bool {
-			at[r.int(0)].Ref = nostr.Ref{ID: nostr.ID(r.blob(1)), CreatedAt: r.int(2)}
+			bySeq(list, r.int(0)).Ref = nostr.Ref{ID: nostr.ID(r.blob(1)), CreatedAt: r.int(2)}
 			return true
 		}, sqlRefsOf, args...)
 	})
 }
 
-func (s *saving) addSighting(e *sighted, seenAt int64) error {
-	if e.ID == (nostr.ID{}) {
-		return nil // deleted since the caller looked
-	}
-	_, err := s.c.exec(sqlAddSighting, int64(s.batch.Relay), e.seq, seenAt)
-	s.added = append(s.added, e.seq)
-	return err
-}
-
 // had notes that an event has come into the relay's set by a sighting.
 func (s *saving) had(seq int64, ref nostr.Ref) error {
-	if ref.ID == (nostr.ID{}) {
-		return nil
-	}
 	s.tally.sighting(seq, ref, true)
 	return s.found(ref.ID)
 }
@@ -363,25 +363,25 @@ func (s *saving) claimed() error {
 	if err != nil {
 		return err
 	}
+	var added []int64
 	for i := range seen {
 		e := &seen[i]
-		e.Ref = refs[e.seq]
 		switch {
 		case e.gone:
 			_, err = s.c.exec(sqlRevive, int64(s.batch.Relay), e.seq)
 		case !e.there:
-			err = s.addSighting(e, ^s.batch.SeenAt)
+			added = append(added, e.seq)
 		default:
 			continue
 		}
 		if err == nil {
-			err = s.had(e.seq, e.Ref)
+			err = s.had(e.seq, refs[e.seq])
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return s.addSightings(added, ^s.batch.SeenAt)
 }
 
 // sums notes what the relay has that is kept out here, lest it be asked for

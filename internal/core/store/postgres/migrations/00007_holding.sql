@@ -52,6 +52,8 @@ CREATE TABLE relay_summed (
 -- first_seq is the number before the first one, refused the places of what a
 -- tombstone keeps out, fresh those of new events; what else the relay has now and
 -- had not before are had_created_ats, had_seqs and had_ids.
+-- OFFSET 0 here, and in what follows, has the index asked for each row: the
+-- planner, who sees small tables, would rather walk through all a relay has.
 DROP FUNCTION ingest;
 -- +goose StatementBegin
 CREATE FUNCTION ingest(
@@ -64,7 +66,7 @@ CREATE FUNCTION ingest(
     OUT fresh integer[], OUT had_created_ats bigint[], OUT had_seqs bigint[], OUT had_ids bytea[]
 )
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     fresh_created_ats bigint[];
     again_created_ats bigint[];
@@ -127,16 +129,19 @@ BEGIN
                 SELECT k.created_at, k.seq FROM unnest(known_created_ats, known_seqs) AS k (created_at, seq)
               UNION
                 SELECT e.created_at, e.seq FROM unnest(ids, created_ats) AS g (id, created_at)
-                JOIN event e ON e.created_at = g.created_at AND substring(e.id FROM 1 FOR 15) = substring(g.id FROM 1 FOR 15) AND e.id = g.id
+                CROSS JOIN LATERAL (
+                    SELECT w.created_at, w.seq FROM event w
+                    WHERE w.created_at = g.created_at AND substring(w.id FROM 1 FOR 15) = substring(g.id FROM 1 FOR 15) AND w.id = g.id OFFSET 0
+                ) e
                 WHERE repeated > 0 AND (e.seq <= first_seq OR e.seq > first_seq + 4096)
             ) v
             LEFT JOIN LATERAL (
-                SELECT g.seen_at, g.gone_at FROM sighting g WHERE g.relay_id = relay AND g.created_at = v.created_at AND g.event_seq = v.seq
+                SELECT g.seen_at, g.gone_at FROM sighting g WHERE g.relay_id = relay AND g.created_at = v.created_at AND g.event_seq = v.seq OFFSET 0
             ) s ON true
             WHERE s.seen_at IS NULL OR s.seen_at < 0 OR s.gone_at IS NOT NULL
             OFFSET 0
         ) t
-        CROSS JOIN LATERAL (SELECT v.id FROM event v WHERE v.created_at = t.created_at AND v.seq = t.seq) e
+        CROSS JOIN LATERAL (SELECT v.id FROM event v WHERE v.created_at = t.created_at AND v.seq = t.seq OFFSET 0) e
         ORDER BY t.created_at DESC, t.seq
     ) a;
     IF again_seqs IS NULL THEN
@@ -179,7 +184,7 @@ END $$;
 -- +goose StatementBegin
 CREATE FUNCTION claim_events(relay integer, seen bigint, ids bytea[], created_ats bigint[]) RETURNS TABLE (place integer, seq bigint)
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     places integer[];
     new_created_ats bigint[];
@@ -191,10 +196,10 @@ BEGIN
         FROM unnest(ids, created_ats) WITH ORDINALITY AS g (id, created_at, place)
         CROSS JOIN LATERAL (
             SELECT v.created_at, v.seq FROM event v
-            WHERE v.created_at = g.created_at AND substring(v.id FROM 1 FOR 15) = substring(g.id FROM 1 FOR 15) AND v.id = g.id
+            WHERE v.created_at = g.created_at AND substring(v.id FROM 1 FOR 15) = substring(g.id FROM 1 FOR 15) AND v.id = g.id OFFSET 0
         ) e
         LEFT JOIN LATERAL (
-            SELECT t.seen_at, t.gone_at FROM sighting t WHERE t.relay_id = relay AND t.created_at = e.created_at AND t.event_seq = e.seq
+            SELECT t.seen_at, t.gone_at FROM sighting t WHERE t.relay_id = relay AND t.created_at = e.created_at AND t.event_seq = e.seq OFFSET 0
         ) s ON true
         WHERE s.seen_at IS NULL OR s.gone_at IS NOT NULL
         ORDER BY e.created_at DESC, e.seq
@@ -224,13 +229,13 @@ END $$;
 -- +goose StatementBegin
 CREATE FUNCTION lose_events(relay integer, gone bigint, ids bytea[], created_ats bigint[]) RETURNS TABLE (place integer, seq bigint)
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 BEGIN
     FOR place, seq IN
         SELECT g.place::integer, e.seq FROM unnest(ids, created_ats) WITH ORDINALITY AS g (id, created_at, place)
         CROSS JOIN LATERAL (
             SELECT v.created_at, v.seq FROM event v
-            WHERE v.created_at = g.created_at AND substring(v.id FROM 1 FOR 15) = substring(g.id FROM 1 FOR 15) AND v.id = g.id
+            WHERE v.created_at = g.created_at AND substring(v.id FROM 1 FOR 15) = substring(g.id FROM 1 FOR 15) AND v.id = g.id OFFSET 0
         ) e
         ORDER BY e.created_at DESC, e.seq
     LOOP
@@ -250,12 +255,12 @@ END $$;
 CREATE FUNCTION miss_events(relay integer, holds smallint, seen bigint, ids bytea[], ats bigint[], los bigint[], his bigint[])
 RETURNS TABLE (place integer, was bigint)
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 BEGIN
     FOR i IN 1 .. cardinality(ids) LOOP
         CONTINUE WHEN EXISTS (
             SELECT 1 FROM event e CROSS JOIN LATERAL (
-                SELECT 1 FROM sighting t WHERE t.relay_id = relay AND t.created_at = e.created_at AND t.event_seq = e.seq AND t.gone_at IS NULL
+                SELECT 1 FROM sighting t WHERE t.relay_id = relay AND t.created_at = e.created_at AND t.event_seq = e.seq AND t.gone_at IS NULL OFFSET 0
             ) s
             WHERE e.id = ids[i] AND e.created_at >= los[i] AND e.created_at <= his[i]
         );
@@ -303,9 +308,9 @@ BEGIN
             SELECT v.seq, v.created_at FROM event v WHERE v.id = g.id AND v.created_at >= since AND v.created_at <= until LIMIT 1
         ) e ON true
         LEFT JOIN LATERAL (
-            SELECT t.seen_at, t.gone_at FROM sighting t WHERE t.relay_id = relay AND t.created_at = e.created_at AND t.event_seq = e.seq
+            SELECT t.seen_at, t.gone_at FROM sighting t WHERE t.relay_id = relay AND t.created_at = e.created_at AND t.event_seq = e.seq OFFSET 0
         ) s ON true
-        LEFT JOIN LATERAL (SELECT n.hold FROM missing n WHERE n.relay_id = relay AND n.id = g.id) m ON true
+        LEFT JOIN LATERAL (SELECT n.hold FROM missing n WHERE n.relay_id = relay AND n.id = g.id OFFSET 0) m ON true
         ORDER BY g.place;
 END $$;
 -- +goose StatementEnd
@@ -319,7 +324,7 @@ END $$;
 CREATE OR REPLACE FUNCTION purge_events(who bytea, whose bigint, up_to bigint, most integer)
 RETURNS TABLE (relay_id integer, created_at bigint, kind bigint, counted boolean)
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     done bigint;
     seqs bigint[];
@@ -383,7 +388,7 @@ DROP FUNCTION sightings_of;
 -- +goose StatementBegin
 CREATE FUNCTION sightings_of(created_ats bigint[], seqs bigint[]) RETURNS TABLE (event_seq bigint, relay_id integer, seen_at bigint, gone_at bigint)
 LANGUAGE plpgsql STABLE
-SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 BEGIN
     RETURN QUERY
         SELECT s.event_seq, s.relay_id, s.seen_at, coalesce(s.gone_at, 0) FROM unnest(created_ats, seqs) AS u (created_at, seq)
@@ -403,7 +408,7 @@ CREATE FUNCTION put_copies(
     OUT first_seq bigint, OUT added integer
 )
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     fresh_places integer[];
 BEGIN
