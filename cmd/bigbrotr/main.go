@@ -47,6 +47,7 @@ type cli struct {
 	Init    initCmd    `cmd:"" help:"Prepare the store: schema and seed relays."`
 	Check   checkCmd   `cmd:"" help:"Check one relay now and report every probe."`
 	Sync    syncCmd    `cmd:"" help:"Archive the events of relays now, and prove what is held."`
+	Relays  relaysCmd  `cmd:"" help:"See and change the set of relays: list, add, remove, ban, unban, recheck."`
 	Status  statusCmd  `cmd:"" help:"Show what the archive holds."`
 	Import  importCmd  `cmd:"" help:"Import events from JSONL files, also compressed with zstd."`
 	Export  exportCmd  `cmd:"" help:"Export events as JSONL, in the order of the archive."`

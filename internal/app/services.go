@@ -46,7 +46,9 @@ type row struct {
 var table = []row{
 	{
 		"finder", func(c Config) config.Duration { return c.Finder.Interval },
-		func(p parts) service.Cycler { return finder.New(p.cfg.Finder, p.store, p.cfg.Rules(), p.log) },
+		func(p parts) service.Cycler {
+			return finder.New(p.cfg.Finder, p.store, p.dialer, p.cfg.Rules(), p.owner, p.log)
+		},
 	},
 	{
 		"validator", func(c Config) config.Duration { return c.Validator.Interval },

@@ -182,6 +182,17 @@ func (d *Dialer) Enabled(n relay.Network) bool {
 	return n == relay.Clearnet || d.proxies[n] != ""
 }
 
+// Networks returns the networks whose relays can be dialled.
+func (d *Dialer) Networks() []relay.Network {
+	var list []relay.Network
+	for _, n := range []relay.Network{relay.Clearnet, relay.Tor, relay.I2P, relay.Loki} {
+		if d.Enabled(n) {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
 // Dial opens a connection to the relay, with TLS for wss. It waits for the
 // budgets for at most half of the time that ctx leaves, and fails as CauseBusy
 // when that is not enough. Failures are *Error; only our own cancellation is

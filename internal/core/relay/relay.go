@@ -75,6 +75,13 @@ func (u URL) Path() string {
 	return path
 }
 
+// IsRoot tells whether u is a scheme and a host alone: no path, and the default
+// port.
+func (u URL) IsRoot() bool {
+	authority, path := u.split()
+	return authority != "" && path == "" && !hasPort(authority)
+}
+
 // MarshalText returns the canonical text, empty for the zero URL.
 func (u URL) MarshalText() ([]byte, error) { return []byte(u.text), nil }
 

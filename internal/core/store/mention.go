@@ -10,7 +10,7 @@ import (
 )
 
 // ranks are the classes by strength; databases hold their ranks.
-var ranks = []hints.Class{hints.Seed, hints.Monitor, hints.List, hints.API, hints.NIP05, hints.Hint, hints.Content}
+var ranks = []hints.Class{hints.Seed, hints.Monitor, hints.List, hints.API, hints.NIP05, hints.Hint, hints.Content, hints.NIP11}
 
 // ClassOf returns the class of a rank, empty for none.
 func ClassOf(rank int64) hints.Class {

@@ -37,17 +37,20 @@ type Relay struct {
 	LastUp     int64      // 0 when never seen up
 	Failures   int        // checks failed in a row
 	AliasOf    RelayID    // 0 when it stands for itself
+	KeptOut    KeptOut    // nobody works on it; empty: it is in the set
 }
 
 // Relays is the set of promoted relays.
 type Relays interface {
 	// AddRelays promotes the URLs at once, without a validator's verdict: for
 	// relays the operator names. Known ones are returned as they are; the order
-	// of the result is that of urls. A candidate of that URL is consumed.
+	// of the result is that of urls. A candidate of that URL is consumed, one
+	// that was removed is in the set again. A banned one is ErrBanned, and then
+	// none is added.
 	AddRelays(ctx context.Context, urls []relay.URL, at int64) ([]Relay, error)
 	// Relay returns the relay of that URL or ErrNotFound.
 	Relay(ctx context.Context, url relay.URL) (Relay, error)
-	// ScanRelays yields every relay by ascending id. It pages inside and holds
+	// ScanRelays yields every relay by ascending id, those kept out included. It pages inside and holds
 	// no transaction while the caller works.
 	ScanRelays(ctx context.Context) iter.Seq2[Relay, error]
 }

@@ -24,6 +24,7 @@ type Due struct {
 	Until    int64           // when the lease ends by itself
 	Networks []relay.Network // empty: every network
 	Relay    RelayID         // only this one; 0: every relay
+	Aliases  bool            // of DueRelays: also those that others stand for
 }
 
 // Work is a leased relay.
@@ -72,14 +73,15 @@ func last[T any, K comparable](items []T, key func(T) K) []T {
 // of the relay: it is tried again soon, and nothing is held against it.
 func Ours(cause dial.Cause) bool {
 	switch cause {
-	case dial.CauseBusy, dial.CauseSelf, dial.CauseProxyDown, dial.CauseProxyRefused:
+	case dial.CauseBusy, dial.CauseSelf, dial.CauseNoProxy, dial.CauseProxyDown, dial.CauseProxyRefused:
 		return true
 	}
 	return false
 }
 
 // Schedule says which relay is whose turn. A relay is due for every service
-// from its promotion on; dead relays stay in it, aliases do not.
+// from its promotion on; dead relays stay in it. Those that are kept out do not,
+// nor do aliases, as long as the relay that stands for them is not dead.
 type Schedule interface {
 	// DueRelays leases due relays, the longest due first. Leased ones whose
 	// lease has not ended are left out.
@@ -89,6 +91,7 @@ type Schedule interface {
 	// leased since, or that was freed, is left as it is: whoever came after
 	// decides. Of several for one relay and service the last counts. Idempotent.
 	SaveNext(ctx context.Context, next []Next) error
-	// FreeLeases gives back all work leased by owner, candidates included.
+	// FreeLeases gives back all work leased by owner, candidates and sources
+	// included.
 	FreeLeases(ctx context.Context, owner string) error
 }

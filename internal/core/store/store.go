@@ -62,6 +62,9 @@ type Store interface {
 	Keeper
 	Relays
 	Candidates
+	Curation
+	Sources
+	Aliases
 	Schedule
 	Archive
 	EventScanner

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bigbrotr/internal/core/config"
+	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/nostr/hints"
 	"bigbrotr/internal/core/relay"
@@ -83,16 +84,16 @@ func (r *recorder) ScanEvents(ctx context.Context, after store.Cursor, filter no
 	}
 }
 
-func (r *recorder) SaveFindings(ctx context.Context, reader string, position store.Cursor, mentions []store.Mention) (int, error) {
-	r.saves = append(r.saves, len(mentions))
+func (r *recorder) SaveFindings(ctx context.Context, reader string, position store.Cursor, found store.Found) (int, error) {
+	r.saves = append(r.saves, len(found.Mentions))
 	defer r.onSave()
-	return r.DB.SaveFindings(ctx, reader, position, mentions)
+	return r.DB.SaveFindings(ctx, reader, position, found)
 }
 
 func newFinder(st finder.Store, batch int) *finder.Service {
 	cfg := finder.DefaultConfig()
 	cfg.Batch = batch
-	return finder.New(cfg, st, relay.Rules{}, slog.New(slog.DiscardHandler))
+	return finder.New(cfg, st, dial.New(dial.DefaultConfig()), relay.Rules{}, "test", slog.New(slog.DiscardHandler))
 }
 
 // found is what is known of a candidate.

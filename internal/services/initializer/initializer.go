@@ -58,7 +58,7 @@ func (c Config) Validate(check *config.Check) {
 type Store interface {
 	store.Schema
 	Position(ctx context.Context, reader string) (store.Cursor, error)
-	SaveFindings(ctx context.Context, reader string, position store.Cursor, mentions []store.Mention) (int, error)
+	SaveFindings(ctx context.Context, reader string, position store.Cursor, found store.Found) (int, error)
 }
 
 // Service is the initializer.
@@ -116,7 +116,7 @@ func (s *Service) seed(ctx context.Context) (added, refused int, err error) {
 	for i, url := range urls {
 		mentions[i] = store.Mention{URL: url, Class: hints.Seed, At: now}
 	}
-	added, err = s.store.SaveFindings(ctx, reader, list, mentions)
+	added, err = s.store.SaveFindings(ctx, reader, list, store.Found{Mentions: mentions})
 	if err != nil {
 		return 0, 0, fmt.Errorf("save seeds: %w", err)
 	}

@@ -1,16 +1,20 @@
-// Package validator owns the question whether a candidate is a relay: it opens
-// one connection, sends one request, and promotes the candidate when anything
-// at all answers the request as a relay would. How healthy a relay is, is the
-// monitor's business.
+// Package validator owns the question whether a candidate is a relay, and
+// whether it is one that is known under another URL: it opens one connection,
+// sends one request, and promotes the candidate when anything at all answers the
+// request as a relay would. How healthy a relay is, is the monitor's business.
 package validator
 
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/dial"
@@ -40,8 +44,8 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Interval:       config.Duration(10 * time.Second),
-		Parallel:       50,
-		Timeout:        config.Duration(20 * time.Second),
+		Parallel:       128,
+		Timeout:        config.Duration(15 * time.Second),
 		OverlayTimeout: config.Duration(90 * time.Second),
 		Retry:          config.Duration(time.Minute),
 	}
@@ -64,19 +68,17 @@ var waits = []int{1, 20, 60, 6 * 60, 24 * 60, 7 * 24 * 60, 30 * 24 * 60}
 
 const jitter = 0.15
 
-// rounds is how many trials one after the other a group may take.
-const rounds = 2
-
 // unlikely are causes that do not pass by themselves: they begin two steps later.
 var unlikely = []dial.Cause{
-	dial.CauseNXDomain, dial.CauseAddress, dial.CauseNoNostr, dial.CauseNoProxy,
-	dial.CauseHTTPStatus,
+	dial.CauseNXDomain, dial.CauseAddress, dial.CauseNoNostr, dial.CauseHTTPStatus,
 }
 
 // Store is what the validator needs of the archive.
 type Store interface {
 	DueCandidates(ctx context.Context, due store.Due) ([]store.Candidate, error)
 	SaveVerdicts(ctx context.Context, verdicts []store.Verdict) error
+	DueRelays(ctx context.Context, due store.Due) ([]store.Work, error)
+	store.Aliases
 }
 
 // Service is the validator.
@@ -93,53 +95,152 @@ func New(cfg Config, st Store, dialer *dial.Dialer, owner string, log *slog.Logg
 	return &Service{cfg: cfg, store: st, dialer: dialer, owner: owner, log: log}
 }
 
-// Cycle tries every candidate that is due, in the order of the store. Each
-// group of verdicts is saved as soon as it is there.
+// saveEvery bounds how long a verdict waits to be saved with others.
+const saveEvery = time.Second
+
+// Cycle tries every candidate that is due, and compares relays with those that
+// may be the same.
 func (s *Service) Cycle(ctx context.Context) error {
-	var tried, valid int
-	for !service.Stopping(ctx) {
-		verdicts, err := s.group(ctx)
+	if err := s.tryAll(ctx); err != nil || service.Stopping(ctx) {
+		return err
+	}
+	return s.revisit(ctx)
+}
+
+// trial is what came of a candidate; the error is ours.
+type trial struct {
+	verdict store.Verdict
+	err     error
+}
+
+// tryAll tries the candidates in the order of the store, Parallel at once: who
+// is slow keeps no other waiting. It ends early when a trial fails for a trouble
+// of ours, such as budgets that are spent: whoever came next would only have it
+// too.
+func (s *Service) tryAll(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	until, cancel := service.UntilStop(ctx)
+	defer cancel()
+	leasing, enough := context.WithCancel(until)
+	defer enough()
+
+	candidates, verdicts := make(chan store.Candidate), make(chan trial)
+	group.Go(func() error {
+		defer close(candidates)
+		return s.lease(ctx, leasing, candidates)
+	})
+	var trials sync.WaitGroup
+	for range s.cfg.Parallel {
+		trials.Go(func() {
+			for c := range candidates {
+				// Not tried, or cut short by us, which says nothing of it.
+				t := trial{verdict: store.Verdict{URL: c.URL, Owner: s.owner, Cause: dial.CauseBusy, Ours: true, NextDue: c.NextDue}}
+				if leasing.Err() == nil {
+					if v, err := s.verdict(until, c); until.Err() == nil {
+						t = trial{v, err}
+					}
+				}
+				select {
+				case verdicts <- t:
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	group.Go(func() error {
+		trials.Wait()
+		close(verdicts)
+		return nil
+	})
+	group.Go(func() error { return s.save(ctx, verdicts, enough) })
+	return group.Wait()
+}
+
+// lease takes candidates that are due until leasing ends, as many as can be
+// tried at once, each time those before have found somebody to try them.
+func (s *Service) lease(ctx, leasing context.Context, candidates chan<- store.Candidate) error {
+	// One may wait for a trial that has just begun, and then be tried, each time
+	// with a document and comparisons behind.
+	most := (maxCompared + 3) * max(s.cfg.Timeout, s.cfg.OverlayTimeout).Std()
+	lasts := service.LeaseTime(2*s.cfg.Parallel, s.cfg.Parallel, most) + saveEvery
+	for leasing.Err() == nil {
+		now := time.Now()
+		asking, cancel := context.WithTimeout(ctx, service.StoreTime)
+		list, err := s.store.DueCandidates(asking, store.Due{
+			Service: Name, Now: now.Unix(), Limit: s.cfg.Parallel, Owner: s.owner, Until: now.Add(lasts).Unix() + 1,
+			Networks: s.dialer.Networks(), // the others wait for a proxy
+		})
+		cancel()
 		if err != nil {
-			return err
+			return fmt.Errorf("due candidates: %w", err)
 		}
-		if len(verdicts) == 0 {
-			break
-		}
-		tried += len(verdicts)
-		for _, v := range verdicts {
-			if v.Valid {
-				valid++
+		for _, c := range list {
+			select {
+			case candidates <- c:
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 		}
-	}
-	if tried > 0 {
-		s.log.InfoContext(ctx, "candidates tried", "tried", tried, "valid", valid)
+		if len(list) < s.cfg.Parallel {
+			return nil // no more are due
+		}
 	}
 	return nil
 }
 
-func (s *Service) group(ctx context.Context) ([]store.Verdict, error) {
-	now, limit := time.Now(), rounds*s.cfg.Parallel
-	lease := service.LeaseTime(limit, s.cfg.Parallel, max(s.cfg.Timeout, s.cfg.OverlayTimeout).Std())
-	leasing, cancel := context.WithTimeout(ctx, service.StoreTime)
-	defer cancel()
-	candidates, err := s.store.DueCandidates(leasing, store.Due{
-		Service: "validator", Now: now.Unix(), Limit: limit, Owner: s.owner, Until: now.Add(lease).Unix() + 1,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("due candidates: %w", err)
+// save saves verdicts, some at a time, until there are no more of them. What was
+// found before a stop is kept.
+func (s *Service) save(ctx context.Context, trials <-chan trial, enough func()) error {
+	var (
+		batch        []store.Verdict
+		tried, valid int
+	)
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		saving, cancel := context.WithTimeout(ctx, service.StoreTime)
+		defer cancel()
+		if err := s.store.SaveVerdicts(saving, batch); err != nil {
+			return fmt.Errorf("save verdicts: %w", err)
+		}
+		batch = batch[:0]
+		return nil
 	}
-	verdicts := service.Gather(ctx, s.cfg.Parallel, candidates, s.verdict)
-	if len(verdicts) == 0 {
-		return nil, nil
+	timer := time.NewTicker(saveEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case t, more := <-trials:
+			if t.err != nil {
+				return t.err
+			}
+			v := t.verdict
+			if !more {
+				if tried > 0 {
+					s.log.InfoContext(ctx, "candidates tried", "tried", tried, "valid", valid)
+				}
+				return flush()
+			}
+			batch = append(batch, v)
+			if v.At > 0 {
+				tried++
+			}
+			if v.Valid {
+				valid++
+			}
+			if v.Ours {
+				enough()
+			}
+			if len(batch) < s.cfg.Parallel {
+				continue
+			}
+		case <-timer.C:
+		}
+		if err := flush(); err != nil {
+			return err
+		}
 	}
-	// What was found before a stop is kept.
-	saving, done := context.WithTimeout(ctx, service.StoreTime)
-	defer done()
-	if err := s.store.SaveVerdicts(saving, verdicts); err != nil {
-		return nil, fmt.Errorf("save verdicts: %w", err)
-	}
-	return verdicts, nil
 }
 
 func (s *Service) timeout(url relay.URL) time.Duration {
@@ -149,17 +250,23 @@ func (s *Service) timeout(url relay.URL) time.Duration {
 	return s.cfg.Timeout.Std()
 }
 
-func (s *Service) verdict(ctx context.Context, c store.Candidate) store.Verdict {
+func (s *Service) verdict(ctx context.Context, c store.Candidate) (store.Verdict, error) {
 	trial, cancel := context.WithTimeout(ctx, s.timeout(c.URL))
 	defer cancel()
-	cause := s.try(trial, c.URL)
+	cause, opening := s.try(trial, c.URL)
 	s.log.DebugContext(ctx, "candidate tried", "relay", c.URL.String(), "cause", string(cause))
 	now := time.Now()
 	v := store.Verdict{URL: c.URL, Owner: s.owner, At: now.Unix(), Valid: cause == "", Cause: cause, Ours: store.Ours(cause)}
 	var wait time.Duration
 	switch {
 	case v.Valid:
-		return v
+		v.Traits = s.document(ctx, c.URL, s.traits(opening))
+		of, err := s.compare(ctx, c.URL, 0, v.Traits)
+		if errors.Is(err, errNoSample) {
+			err = nil // it stands for itself until it can be compared
+		}
+		v.AliasOf = of
+		return v, err
 	case v.Ours:
 		wait = service.Jitter(s.cfg.Retry.Std(), jitter)
 	case slices.Contains(unlikely, cause):
@@ -168,31 +275,42 @@ func (s *Service) verdict(ctx context.Context, c store.Candidate) store.Verdict 
 		wait = s.wait(c.Attempts + 1)
 	}
 	v.NextDue = now.Add(wait).Unix() + 1 // never within the same second
-	return v
+	return v, nil
 }
 
 func (s *Service) wait(failures int) time.Duration {
 	return service.Multiples(s.cfg.Retry.Std(), jitter, waits...).After(failures)
 }
 
+// maxFrame bounds a message in a trial: an event can be no larger with most
+// relays, and a larger one is skipped.
+const maxFrame = 512 << 10
+
+// session is how a connection of a trial behaves: silence is told from slowness
+// before the trial ends.
+func (s *Service) session(url relay.URL) session.Options {
+	half := s.timeout(url) / 2
+	return session.Options{Dialer: s.dialer, MaxFrame: maxFrame, Handshake: half, Idle: half}
+}
+
 // try returns the empty cause when what answers is a relay: it sent an event,
 // an EOSE, a CLOSED or a challenge to our request. A WebSocket that is silent
-// or speaks something else is none.
-func (s *Service) try(ctx context.Context, url relay.URL) dial.Cause {
-	// Silence is told from slowness before the trial ends.
-	conn, err := session.Dial(ctx, url, session.Options{Dialer: s.dialer, Idle: s.timeout(url) / 2})
+// or speaks something else is none. The second result is how the connection of
+// a valid one came about.
+func (s *Service) try(ctx context.Context, url relay.URL) (dial.Cause, session.Opening) {
+	conn, err := session.Dial(ctx, url, s.session(url))
 	if err != nil {
-		return cmp.Or(dial.CauseOf(err), dial.CauseWSTimeout)
+		return cmp.Or(dial.CauseOf(err), dial.CauseWSTimeout), session.Opening{}
 	}
 	defer conn.Close(ctx)
 	page, err := conn.Req(ctx, nostr.Filter{Kinds: []nostr.Kind{1}, Limit: new(1)}, func([]byte) error { return nil })
 	switch {
 	case page.Events > 0, page.End.EOSE(), page.End.Kind == session.Closed, page.Challenged:
-		return ""
+		return "", conn.Opening()
 	case err != nil:
-		return dial.CauseReadTimeout
+		return dial.CauseReadTimeout, session.Opening{}
 	case page.End.Kind == session.Idle, page.End.Kind == session.Notice, page.End.Kind == session.Slow:
-		return dial.CauseNoNostr
+		return dial.CauseNoNostr, session.Opening{}
 	}
-	return page.End.Cause()
+	return page.End.Cause(), session.Opening{}
 }

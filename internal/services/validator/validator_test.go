@@ -2,9 +2,11 @@ package validator_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,6 +154,122 @@ func TestSchedule(t *testing.T) {
 			t.Errorf("%s: tried %d times, waits %d s, want once and %d to %d s", test.url, c.Attempts, wait, test.min, test.max)
 		}
 	}
+}
+
+// TestNoProxy checks that relays of a network that cannot be reached wait: they
+// are neither tried nor blamed, and keep no others waiting.
+func TestNoProxy(t *testing.T) {
+	network := simnet.New(4)
+	t.Cleanup(network.Close)
+	answers, err := network.AddRelay(simnet.Behaviour{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	onion, err := relay.Parse("ws://duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := newStore(t)
+	try(t, db, onion, answers.URL())
+	left := candidates(t, db)
+	if c, is := left[onion]; !is || c.Attempts != 0 || c.LastCause != "" || c.NextDue > time.Now().Unix() {
+		t.Errorf("an onion relay without a proxy: %+v", c)
+	}
+	if _, err := db.Relay(t.Context(), answers.URL()); err != nil {
+		t.Errorf("the relay behind it: %v", err)
+	}
+}
+
+// TestPipeline has more candidates than are tried at once, one of which is
+// silent: all are tried in one cycle, and the silent one keeps no other waiting.
+func TestPipeline(t *testing.T) {
+	const n = 40
+	network := simnet.New(5)
+	t.Cleanup(network.Close)
+	var mentions []store.Mention
+	for i := range n {
+		b := simnet.Behaviour{}
+		if i == 0 {
+			b.Faults = []simnet.Fault{{What: simnet.Silent, When: simnet.Always}}
+		}
+		r, err := network.AddRelay(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mentions = append(mentions, store.Mention{URL: r.URL(), Class: hints.Seed, At: int64(1000 + i)})
+	}
+	db := newStore(t)
+	if _, err := db.AddMentions(t.Context(), mentions); err != nil {
+		t.Fatal(err)
+	}
+	cfg := validator.DefaultConfig()
+	cfg.Parallel, cfg.Timeout = 2, config.Duration(4*time.Second)
+	dialled := dial.DefaultConfig()
+	dialled.AllowLocal, dialled.PerAddress = true, 2*n
+	if err := validator.New(cfg, db, dial.New(dialled), "test", slog.New(slog.DiscardHandler)).Cycle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	left := candidates(t, db)
+	if c := left[network.Relays()[0].URL()]; len(left) != 1 || c.LastCause != dial.CauseNoNostr {
+		t.Errorf("%d candidates left, the silent one: %+v", len(left), c)
+	}
+}
+
+// spent is a store of a validator whose budgets are spent: it counts leases and
+// verdicts.
+type spent struct {
+	*sqlite.DB
+	leased, saved int
+}
+
+func (s *spent) DueCandidates(ctx context.Context, due store.Due) ([]store.Candidate, error) {
+	list, err := s.DB.DueCandidates(ctx, due)
+	s.leased += len(list)
+	return list, err
+}
+
+func (s *spent) SaveVerdicts(ctx context.Context, verdicts []store.Verdict) error {
+	s.saved += len(verdicts)
+	return s.DB.SaveVerdicts(ctx, verdicts)
+}
+
+// TestSpent checks that a cycle ends when our budgets have no more room: what
+// was leased is given back, and the rest is not even leased.
+func TestSpent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dialled := dial.DefaultConfig()
+		dialled.AllowLocal, dialled.PerMinute = true, 1
+		dialer := dial.New(dialled).Over(func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+		})
+		db := &spent{DB: newStore(t)}
+		var mentions []store.Mention
+		for i := range 100 {
+			url, err := relay.Rules{AllowLocal: true}.Parse(fmt.Sprintf("ws://127.0.0.1:%d", 7000+i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			mentions = append(mentions, store.Mention{URL: url, Class: hints.Seed, At: time.Now().Unix()})
+		}
+		if _, err := db.AddMentions(t.Context(), mentions); err != nil {
+			t.Fatal(err)
+		}
+		cfg := validator.DefaultConfig()
+		cfg.Parallel = 10
+		if err := validator.New(cfg, db, dialer, "test", slog.New(slog.DiscardHandler)).Cycle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if db.leased > 30 || db.saved != db.leased {
+			t.Errorf("%d candidates leased and %d verdicts saved, want few and as many", db.leased, db.saved)
+		}
+		failed := 0
+		for _, c := range candidates(t, db.DB) {
+			failed += c.Attempts
+		}
+		if failed != 1 {
+			t.Errorf("%d candidates are blamed, want the one that was dialled", failed)
+		}
+	})
 }
 
 // TestNoTurn has a candidate wait for its turn to be dialled, and then not

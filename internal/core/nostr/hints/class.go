@@ -14,15 +14,16 @@ const (
 	NIP05   Class = "nip05"   // a NIP-05 relay map
 	Hint    Class = "hint"    // a hint beside a reference
 	Content Class = "content" // free text, or a place no specification names
+	NIP11   Class = "nip11"   // the information document of another relay
 )
 
 // Rank orders classes by trust, the most trusted first: 0 is Seed. A word that
 // is no class comes last.
 func (c Class) Rank() int {
-	for i, known := range [...]Class{Seed, Monitor, List, API, NIP05, Hint, Content} {
+	for i, known := range [...]Class{Seed, Monitor, List, API, NIP05, Hint, Content, NIP11} {
 		if c == known {
 			return i
 		}
 	}
-	return 7
+	return 8
 }

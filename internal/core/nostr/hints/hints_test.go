@@ -366,7 +366,7 @@ func TestNothingIsMissed(t *testing.T) {
 }
 
 func TestRank(t *testing.T) {
-	order := []hints.Class{hints.Seed, hints.Monitor, hints.List, hints.API, hints.NIP05, hints.Hint, hints.Content, "no class"}
+	order := []hints.Class{hints.Seed, hints.Monitor, hints.List, hints.API, hints.NIP05, hints.Hint, hints.Content, hints.NIP11, "no class"}
 	for i, class := range order {
 		if class.Rank() != i {
 			t.Errorf("%s ranks %d, want %d", class, class.Rank(), i)

@@ -15,6 +15,14 @@ import (
 const mentioning int64 = 0x62626f7404
 
 const (
+	// The first column says what the second is: a URL that is known, a host and
+	// how many URLs of it are, or a banned target.
+	sqlKnownURLs = `
+		SELECT 'u', c.url, 1 FROM candidate c WHERE c.url = ANY($1)
+		UNION ALL SELECT 'u', r.url, 1 FROM relay r WHERE r.url = ANY($1)
+		UNION ALL SELECT 'h', h.host, (SELECT count(*) FROM candidate c WHERE c.host = h.host) + (SELECT count(*) FROM relay r WHERE r.host = h.host)
+			FROM (SELECT DISTINCT host FROM unnest($2::text[]) AS u (host)) AS h
+		UNION ALL SELECT 'b', b.target, 1 FROM ban b WHERE b.target = ANY($1) OR b.target = ANY($2)`
 	sqlMentions    = `SELECT url, class, authors FROM mention WHERE url = ANY($1)`
 	sqlAddMentions = `
 		INSERT INTO mention AS m (url, class, first_seen, last_seen, n, authors)
@@ -22,10 +30,10 @@ const (
 		ON CONFLICT (url, class) DO UPDATE SET first_seen = least(m.first_seen, excluded.first_seen),
 			last_seen = greatest(m.last_seen, excluded.last_seen), n = m.n + excluded.n, authors = excluded.authors`
 	sqlAddCandidates = `
-		INSERT INTO candidate (url, network, first_seen, next_due, class, authors)
-		SELECT u.url, u.network, u.first_seen, u.first_seen, u.class, u.authors
-		FROM unnest($1::text[], $2::text[], $3::bigint[], $4::integer[], $5::bigint[]) AS u (url, network, first_seen, class, authors)
-		WHERE NOT EXISTS (SELECT 1 FROM relay r WHERE r.url = u.url)
+		INSERT INTO candidate (url, network, host, first_seen, next_due, class, authors)
+		SELECT u.url, u.network, u.host, u.first_seen, u.first_seen, u.class, u.authors
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::bigint[]) AS u (url, network, host, first_seen, class, authors)
+		WHERE NOT EXISTS (SELECT 1 FROM relay r WHERE r.url = u.url AND r.kept_out <> 'removed')
 		ORDER BY u.url
 		ON CONFLICT (url) DO NOTHING`
 	// Rows are locked in the order of URLs here and elsewhere, or whoever saves
@@ -49,11 +57,18 @@ func addMentions(ctx context.Context, tx pgx.Tx, mentions []store.Mention) (adde
 	if _, err := tx.Exec(ctx, sqlLock, mentioning); err != nil {
 		return 0, err
 	}
+	known, err := knownOf(ctx, tx, places)
+	if err != nil {
+		return 0, err
+	}
+	if places = store.Admit(places, known); len(places) == 0 {
+		return 0, ctx.Err()
+	}
 	type key struct {
 		url  string
 		rank int
 	}
-	var urls, networks []string
+	var urls, networks, hosts []string
 	var firsts []int64
 	var ranks []int32
 	all := make(map[string]*store.Distinct)
@@ -63,6 +78,7 @@ func addMentions(ctx context.Context, tx pgx.Tx, mentions []store.Mention) (adde
 		if all[url] == nil {
 			all[url] = new(store.Distinct)
 			urls, networks = append(urls, url), append(networks, string(p.URL.Network()))
+			hosts = append(hosts, p.URL.Hostname())
 			firsts, ranks = append(firsts, p.First), append(ranks, int32(p.Rank))
 		}
 		firsts[len(firsts)-1] = min(firsts[len(firsts)-1], p.First)
@@ -107,12 +123,38 @@ func addMentions(ctx context.Context, tx pgx.Tx, mentions []store.Mention) (adde
 	if _, err := tx.Exec(ctx, sqlAddMentions, of, classes, first, last, ns, authors); err != nil {
 		return 0, err
 	}
-	tag, err := tx.Exec(ctx, sqlAddCandidates, urls, networks, firsts, ranks, counts)
+	tag, err := tx.Exec(ctx, sqlAddCandidates, urls, networks, hosts, firsts, ranks, counts)
 	if err != nil {
 		return 0, err
 	}
 	_, err = tx.Exec(ctx, sqlRaiseCandidates, urls, ranks, counts)
 	return int(tag.RowsAffected()), err
+}
+
+// knownOf reads what is known of the URLs of places and of their hosts.
+func knownOf(ctx context.Context, tx pgx.Tx, places []*store.Place) (*store.Known, error) {
+	known := store.NewKnown()
+	var urls, hosts []string
+	for i, p := range places {
+		if i == 0 || p.URL != places[i-1].URL {
+			urls, hosts = append(urls, p.URL.String()), append(hosts, p.URL.Hostname())
+		}
+	}
+	err := each(ctx, tx, func(rows pgx.Rows) error {
+		var what, name string
+		var n int64
+		err := rows.Scan(&what, &name, &n)
+		switch what {
+		case "u":
+			known.URLs[name] = true
+		case "h":
+			known.Hosts[name] = n
+		case "b":
+			known.Banned[name] = true
+		}
+		return err
+	}, sqlKnownURLs, urls, hosts)
+	return known, err
 }
 
 // AddMentions implements store.Candidates.
@@ -133,9 +175,12 @@ const (
 )
 
 // SaveFindings implements store.Candidates.
-func (db *DB) SaveFindings(ctx context.Context, reader string, position store.Cursor, mentions []store.Mention) (added int, err error) {
+func (db *DB) SaveFindings(ctx context.Context, reader string, position store.Cursor, found store.Found) (added int, err error) {
 	err = db.write(ctx, func(tx pgx.Tx) (err error) {
-		if added, err = addMentions(ctx, tx, mentions); err != nil {
+		if added, err = addMentions(ctx, tx, found.Mentions); err != nil {
+			return err
+		}
+		if err := addSources(ctx, tx, found.Sources); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, sqlSavePosition, reader, string(position))
@@ -173,8 +218,8 @@ func (db *DB) Position(ctx context.Context, reader string) (position store.Curso
 // however many are due.
 const sqlLeaseCandidates = `
 	WITH due AS MATERIALIZED (
-		SELECT url, first_seen, attempts, next_due, last_cause, class, authors FROM candidate
-		WHERE next_due NOT BETWEEN $1 + 1 AND $6 AND lease_until NOT BETWEEN $1 + 1 AND $7 AND ($2::text[] IS NULL OR network = ANY($2))
+		SELECT ` + candidateColumns + ` FROM candidate
+		WHERE next_due NOT BETWEEN $1 + 1 AND $6 AND lease_until NOT BETWEEN $1 + 1 AND $7 AND kept_out = '' AND ($2::text[] IS NULL OR network = ANY($2))
 		ORDER BY class, authors DESC, next_due, url LIMIT $3
 		FOR UPDATE SKIP LOCKED
 	), leased AS (
@@ -191,15 +236,7 @@ func (db *DB) DueCandidates(ctx context.Context, due store.Due) ([]store.Candida
 	err := db.write(ctx, func(tx pgx.Tx) error {
 		candidates = nil
 		return each(ctx, tx, func(rows pgx.Rows) error {
-			var c store.Candidate
-			var url string
-			var class int64
-			if err := rows.Scan(&url, &c.FirstSeen, &c.Attempts, &c.NextDue, &c.LastCause, &class, &c.DistinctAuthors); err != nil {
-				return err
-			}
-			var err error
-			c.URL, err = store.ParseURL(url)
-			c.Class = store.ClassOf(class)
+			c, err := scanCandidate(rows)
 			candidates = append(candidates, c)
 			return err
 		}, sqlLeaseCandidates, due.Now, networkList(due.Networks), int64(due.Limit), due.Owner, due.Until, due.Now+store.MaxWait, due.Now+store.MaxLease)
@@ -223,19 +260,26 @@ const sqlFailCandidates = `
 
 // SaveVerdicts implements store.Candidates.
 func (db *DB) SaveVerdicts(ctx context.Context, verdicts []store.Verdict) error {
-	var valid, networks, failed, causes, owners []string
-	var ats, dues []int64
+	var valid promotion
+	var found kinships
+	var failed, causes, owners []string
+	var dues []int64
 	var ours []bool
 	for _, v := range store.LastVerdicts(verdicts) {
 		if v.Valid {
-			valid, networks, ats = append(valid, v.URL.String()), append(networks, string(v.URL.Network())), append(ats, v.At)
+			valid.add(v.URL, v.At)
+			found.add(v.URL.String(), v.At, v.Traits, v.AliasOf)
 		} else {
 			failed, dues, causes = append(failed, v.URL.String()), append(dues, v.NextDue), append(causes, string(v.Cause))
 			ours, owners = append(ours, v.Ours), append(owners, v.Owner)
 		}
 	}
 	err := db.write(ctx, func(tx pgx.Tx) error {
-		if err := promote(ctx, tx, valid, networks, ats); err != nil {
+		whole := valid
+		if _, err := promote(ctx, tx, &whole); err != nil {
+			return err
+		}
+		if err := found.save(ctx, tx); err != nil {
 			return err
 		}
 		if len(failed) == 0 {

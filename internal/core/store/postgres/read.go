@@ -561,7 +561,7 @@ const (
 			coalesce((SELECT sum(n) FROM relay_day WHERE relay_id = r.id), 0)::bigint,
 			(SELECT count(*) FROM missing WHERE relay_id = r.id AND hold = 3), (SELECT count(*) FROM missing WHERE relay_id = r.id AND hold = 4)
 		FROM relay r
-		WHERE r.url > $1 AND ($2::text = '' OR r.network = $2) AND ($3::text = '' OR r.state = $3)
+		WHERE r.url > $1 AND ($2::text = '' OR r.network = $2) AND ($3::text = '' OR r.state = $3) AND r.kept_out = ''
 		ORDER BY r.url LIMIT $4`
 	sqlCoverageOf    = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = ANY ($1) ORDER BY relay_id, filter_id, lo`
 	sqlRelayCoverage = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = $1 ORDER BY filter_id, lo`
@@ -630,14 +630,14 @@ const (
 		SELECT coalesce((SELECT n FROM rollup_total WHERE name = 'events'), 0),
 			coalesce((SELECT n FROM rollup_total WHERE name = 'sightings'), 0),
 			(SELECT authors FROM rollup_total WHERE name = 'events'),
-			(SELECT count(*) FROM candidate),
+			(SELECT count(*) FROM candidate WHERE kept_out = ''),
 			coalesce((SELECT created_at FROM event WHERE created_at >= $1 AND created_at <= $2 ORDER BY created_at LIMIT 1), 0),
 			coalesce((SELECT created_at FROM event WHERE created_at >= $1 AND created_at <= $2 ORDER BY created_at DESC LIMIT 1), 0),
 			(SELECT count(*) FROM hole),
 			(SELECT least(coalesce(sum(n), 0), 9e18)::bigint FROM hole WHERE n > 0),
 			coalesce((SELECT sum(kept + dropped)::bigint FROM quarantine_count), 0),
 			pg_database_size(current_database())`
-	sqlRelayTotals = `SELECT network, state, count(*) FROM relay GROUP BY network, state ORDER BY network, state`
+	sqlRelayTotals = `SELECT network, state, count(*) FROM relay WHERE kept_out = '' GROUP BY network, state ORDER BY network, state`
 	sqlLevelTotals = `SELECT level, count(DISTINCT relay_id), least(sum(hi::numeric - lo + 1), 9e18)::bigint FROM coverage GROUP BY level ORDER BY level`
 	sqlTops        = `SELECT max(hi) FROM coverage GROUP BY relay_id`
 )

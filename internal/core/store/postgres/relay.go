@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,11 +14,11 @@ import (
 )
 
 // relayColumns is what relayFields scans, in order, of an alias r.
-const relayColumns = `r.id, r.url, r.first_seen, r.promoted_at, r.state, r.state_since, r.cause, r.last_up, r.failures, r.alias_of`
+const relayColumns = `r.id, r.url, r.first_seen, r.promoted_at, r.state, r.state_since, r.cause, r.last_up, r.failures, r.alias_of, r.kept_out`
 
 // relayFields returns where the columns of a relay go; its URL is still text.
 func relayFields(r *store.Relay, url *string) []any {
-	return []any{&r.ID, url, &r.FirstSeen, &r.PromotedAt, &r.State, &r.StateSince, &r.Cause, &r.LastUp, &r.Failures, &r.AliasOf}
+	return []any{&r.ID, url, &r.FirstSeen, &r.PromotedAt, &r.State, &r.StateSince, &r.Cause, &r.LastUp, &r.Failures, &r.AliasOf, &r.KeptOut}
 }
 
 // scanRelay reads relayColumns and more.
@@ -43,14 +44,18 @@ func readRelays(ctx context.Context, q querier, sql string, args ...any) ([]stor
 // A number is taken only for a relay that is new, or each repetition would use
 // one up.
 const (
+	sqlBanned = `
+		SELECT u.url FROM unnest($1::text[], $2::text[]) AS u (url, host)
+		WHERE EXISTS (SELECT 1 FROM ban b WHERE b.target IN (u.url, u.host)) ORDER BY u.url`
 	sqlAddRelays = `
-		INSERT INTO relay (url, network, first_seen, promoted_at, state_since)
-		SELECT u.url, u.network, least(u.at, coalesce(c.first_seen, u.at)), u.at, u.at
-		FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS u (url, network, at, place)
+		INSERT INTO relay (url, network, host, first_seen, promoted_at, state_since)
+		SELECT u.url, u.network, u.host, least(u.at, coalesce(c.first_seen, u.at)), u.at, u.at
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) WITH ORDINALITY AS u (url, network, host, at, place)
 		LEFT JOIN candidate c ON c.url = u.url
 		WHERE NOT EXISTS (SELECT 1 FROM relay r WHERE r.url = u.url)
 		ORDER BY u.place
 		ON CONFLICT (url) DO NOTHING`
+	sqlReturnRelays     = `UPDATE relay SET kept_out = '' WHERE url = ANY($1) AND kept_out = 'removed'`
 	sqlDeleteCandidates = `
 		WITH locked AS MATERIALIZED (SELECT url FROM candidate WHERE url = ANY($1) ORDER BY url FOR UPDATE)
 		DELETE FROM candidate c USING locked WHERE c.url = locked.url`
@@ -58,18 +63,56 @@ const (
 	sqlRelay  = `SELECT ` + relayColumns + ` FROM relay r WHERE r.url = $1`
 )
 
-// promote makes relays of URLs and consumes their candidates. Under the lock of
-// mentions nobody makes a candidate of such a URL meanwhile, and the order in
-// which others add the same relays does not matter.
-func promote(ctx context.Context, tx pgx.Tx, urls, networks []string, ats []int64) error {
-	if len(urls) == 0 {
-		return nil
+// promotion is what makes relays of URLs: one element a URL in each.
+type promotion struct {
+	urls, networks, hosts []string
+	ats                   []int64
+}
+
+func (p *promotion) add(u relay.URL, at int64) {
+	p.urls, p.networks = append(p.urls, u.String()), append(p.networks, string(u.Network()))
+	p.hosts, p.ats = append(p.hosts, u.Hostname()), append(p.ats, at)
+}
+
+// drop leaves URLs out.
+func (p *promotion) drop(urls []string) {
+	var rest promotion
+	for i, url := range p.urls {
+		if !slices.Contains(urls, url) {
+			rest.urls, rest.networks = append(rest.urls, url), append(rest.networks, p.networks[i])
+			rest.hosts, rest.ats = append(rest.hosts, p.hosts[i]), append(rest.ats, p.ats[i])
+		}
+	}
+	*p = rest
+}
+
+// promote makes relays of URLs and consumes their candidates, and returns the
+// banned ones, of which it makes none. Under the lock of mentions nobody makes a
+// candidate of such a URL meanwhile, and the order in which others add the same
+// relays does not matter.
+func promote(ctx context.Context, tx pgx.Tx, p *promotion) (banned []string, err error) {
+	if len(p.urls) == 0 {
+		return nil, nil
+	}
+	if _, err := tx.Exec(ctx, sqlLock, mentioning); err != nil {
+		return nil, err
+	}
+	if err := each(ctx, tx, func(rows pgx.Rows) error {
+		var url string
+		err := rows.Scan(&url)
+		banned = append(banned, url)
+		return err
+	}, sqlBanned, p.urls, p.hosts); err != nil {
+		return nil, err
+	}
+	if len(banned) > 0 {
+		p.drop(banned)
 	}
 	var b pgx.Batch
-	b.Queue(sqlLock, mentioning)
-	b.Queue(sqlAddRelays, urls, networks, ats)
-	b.Queue(sqlDeleteCandidates, urls)
-	return tx.SendBatch(ctx, &b).Close()
+	b.Queue(sqlAddRelays, p.urls, p.networks, p.hosts, p.ats)
+	b.Queue(sqlReturnRelays, p.urls)
+	b.Queue(sqlDeleteCandidates, p.urls)
+	return banned, tx.SendBatch(ctx, &b).Close()
 }
 
 // AddRelays implements store.Relays.
@@ -77,18 +120,23 @@ func (db *DB) AddRelays(ctx context.Context, urls []relay.URL, at int64) ([]stor
 	if len(urls) == 0 {
 		return nil, ctx.Err()
 	}
-	var texts, networks []string
-	var ats []int64
+	var p promotion
 	added := make(map[relay.URL]bool, len(urls))
 	for _, u := range urls {
 		if !added[u] {
-			texts, networks, ats = append(texts, u.String()), append(networks, string(u.Network())), append(ats, at)
+			p.add(u, at)
 			added[u] = true
 		}
 	}
+	texts := p.urls
 	var found []store.Relay
 	err := db.write(ctx, func(tx pgx.Tx) (err error) {
-		if err := promote(ctx, tx, texts, networks, ats); err != nil {
+		whole := p
+		banned, err := promote(ctx, tx, &whole)
+		if err == nil && len(banned) > 0 {
+			err = fmt.Errorf("%s: %w", banned[0], store.ErrBanned)
+		}
+		if err != nil {
 			return err
 		}
 		found, err = readRelays(ctx, tx, sqlRelays, texts)

@@ -50,10 +50,10 @@ func TestRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.SaveFindings(t.Context(), "finder", before, nil); err != nil {
+	if _, err := db.SaveFindings(t.Context(), "finder", before, store.Found{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.SaveFindings(t.Context(), "list", "0123abcd", nil); err != nil {
+	if _, err := db.SaveFindings(t.Context(), "list", "0123abcd", store.Found{}); err != nil {
 		t.Fatal(err)
 	}
 	copies := map[string]string{"dump": cluster.Database(t), "copy of files": cluster.Database(t)}

@@ -26,7 +26,8 @@ const (
 	sqlLeaseRelays = `
 		WITH due AS MATERIALIZED (
 			SELECT w.service, w.relay_id, w.due_at, w.attempts FROM work w JOIN relay r ON r.id = w.relay_id
-			WHERE w.service = $1 AND w.due_at <= $2 AND w.lease_until NOT BETWEEN $2 + 1 AND $7 AND r.alias_of = 0
+			WHERE w.service = $1 AND w.due_at <= $2 AND w.lease_until NOT BETWEEN $2 + 1 AND $7
+			AND r.kept_out = '' AND ($9 OR r.alias_of = 0 OR EXISTS (SELECT 1 FROM relay o WHERE o.id = r.alias_of AND o.state = 'dead'))
 			AND ($3::text[] IS NULL OR r.network = ANY($3)) AND ($8 = 0 OR w.relay_id = $8)
 			ORDER BY w.due_at, w.relay_id LIMIT $4
 			FOR UPDATE OF w SKIP LOCKED
@@ -58,7 +59,7 @@ func (db *DB) DueRelays(ctx context.Context, due store.Due) ([]store.Work, error
 			one.Relay, err = scanRelay(rows, &one.DueAt, &one.Attempts)
 			work = append(work, one)
 			return err
-		}, sqlLeaseRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit), due.Owner, due.Until, due.Now+store.MaxLease, int32(due.Relay))
+		}, sqlLeaseRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit), due.Owner, due.Until, due.Now+store.MaxLease, int32(due.Relay), due.Aliases)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease relays: %w", err)
@@ -120,6 +121,9 @@ const (
 	sqlFreeCandidates = `
 		WITH locked AS MATERIALIZED (SELECT url FROM candidate WHERE lease_owner = $1 ORDER BY url FOR UPDATE)
 		UPDATE candidate c SET lease_owner = '', lease_until = 0 FROM locked WHERE c.url = locked.url`
+	sqlFreeSources = `
+		WITH locked AS MATERIALIZED (SELECT class, name FROM source WHERE lease_owner = $1 ORDER BY class, name FOR UPDATE)
+		UPDATE source s SET lease_owner = '', lease_until = 0 FROM locked WHERE s.class = locked.class AND s.name = locked.name`
 )
 
 // FreeLeases implements store.Schedule.
@@ -128,7 +132,10 @@ func (db *DB) FreeLeases(ctx context.Context, owner string) error {
 		if _, err := tx.Exec(ctx, sqlFreeWork, owner); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, sqlFreeCandidates, owner)
+		if _, err := tx.Exec(ctx, sqlFreeCandidates, owner); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, sqlFreeSources, owner)
 		return err
 	})
 	if err != nil {

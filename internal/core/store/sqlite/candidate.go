@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/store"
 )
 
@@ -16,15 +15,22 @@ const (
 		ON CONFLICT DO UPDATE SET first_seen = min(first_seen, excluded.first_seen), last_seen = max(last_seen, excluded.last_seen),
 			n = n + excluded.n, authors = excluded.authors`
 	sqlAddCandidate = `
-		INSERT INTO candidate (url, network, first_seen, next_due, class, authors)
-		SELECT ?1, ?2, ?3, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM relay WHERE url = ?1)
+		INSERT INTO candidate (url, network, host, first_seen, next_due, class, authors)
+		SELECT ?1, ?2, ?6, ?3, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM relay WHERE url = ?1 AND kept_out <> 'removed')
 		ON CONFLICT DO NOTHING`
+	sqlKnownURL       = `SELECT 1 FROM candidate WHERE url = ?1 UNION ALL SELECT 1 FROM relay WHERE url = ?1`
+	sqlOfHost         = `SELECT (SELECT count(*) FROM candidate WHERE host = ?1) + (SELECT count(*) FROM relay WHERE host = ?1)`
 	sqlRaiseCandidate = `UPDATE candidate SET class = min(class, ?2), authors = ?3 WHERE url = ?1 AND (class > ?2 OR authors <> ?3)`
 )
 
 // addMentions returns how many candidates are new.
 func (w *writer) addMentions(ctx context.Context, mentions []store.Mention) (added int, err error) {
 	list := store.Places(mentions)
+	known, err := w.known(ctx, list)
+	if err != nil {
+		return 0, err
+	}
+	list = store.Admit(list, known)
 	for len(list) > 0 {
 		if err := ctx.Err(); err != nil {
 			return 0, err
@@ -44,6 +50,34 @@ func (w *writer) addMentions(ctx context.Context, mentions []store.Mention) (add
 		list = list[n:]
 	}
 	return added, nil
+}
+
+// known reads what is known of the URLs of places and of their hosts.
+func (w *writer) known(ctx context.Context, places []*store.Place) (*store.Known, error) {
+	known := store.NewKnown()
+	for i, p := range places {
+		if i > 0 && p.URL == places[i-1].URL {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		url, host := p.URL.String(), p.URL.Hostname()
+		var err error
+		if known.Banned[url], err = w.c.first(func(row) {}, sqlBanned, url, host); err != nil {
+			return nil, err
+		}
+		if known.URLs[url], err = w.c.first(func(row) {}, sqlKnownURL, url); err != nil {
+			return nil, err
+		}
+		if _, counted := known.Hosts[host]; counted || known.URLs[url] {
+			continue
+		}
+		if _, err := w.c.first(func(r row) { known.Hosts[host] = r.int(0) }, sqlOfHost, host); err != nil {
+			return nil, err
+		}
+	}
+	return known, nil
 }
 
 // addPlaces records the places of one URL and tells whether it is a new
@@ -75,7 +109,7 @@ func (w *writer) addPlaces(list []*store.Place) (fresh bool, err error) {
 		}
 	}
 	strongest := int64(list[0].Rank) // list is sorted
-	n, err := w.c.exec(sqlAddCandidate, text, string(url.Network()), first, strongest, all.Count())
+	n, err := w.c.exec(sqlAddCandidate, text, string(url.Network()), first, strongest, all.Count(), url.Hostname())
 	if err != nil || n > 0 {
 		return n > 0, err
 	}
@@ -101,9 +135,12 @@ const (
 )
 
 // SaveFindings implements store.Candidates.
-func (db *DB) SaveFindings(ctx context.Context, reader string, position store.Cursor, mentions []store.Mention) (added int, err error) {
+func (db *DB) SaveFindings(ctx context.Context, reader string, position store.Cursor, found store.Found) (added int, err error) {
 	err = db.write(ctx, func(w *writer) (err error) {
-		if added, err = w.addMentions(ctx, mentions); err != nil {
+		if added, err = w.addMentions(ctx, found.Mentions); err != nil {
+			return err
+		}
+		if err := w.addSources(ctx, found.Sources); err != nil {
 			return err
 		}
 		_, err = w.c.exec(sqlSavePosition, reader, string(position))
@@ -131,8 +168,8 @@ const (
 	// The index is in the wanted order, so the search ends with the last one
 	// taken however many are due.
 	sqlDueCandidates = `
-		SELECT url, first_seen, attempts, next_due, last_cause, class, authors FROM candidate INDEXED BY candidate_rank
-		WHERE next_due NOT BETWEEN ?1 + 1 AND ?4 AND lease_until NOT BETWEEN ?1 + 1 AND ?5 AND (?2 = '' OR network IN (SELECT value FROM json_each(?2)))
+		SELECT ` + candidateColumns + ` FROM candidate INDEXED BY candidate_rank
+		WHERE next_due NOT BETWEEN ?1 + 1 AND ?4 AND lease_until NOT BETWEEN ?1 + 1 AND ?5 AND kept_out = '' AND (?2 = '' OR network IN (SELECT value FROM json_each(?2)))
 		ORDER BY class, authors DESC, next_due, url LIMIT ?3`
 	sqlLeaseCandidate = `UPDATE candidate SET lease_owner = ?, lease_until = ? WHERE url = ?`
 )
@@ -147,11 +184,8 @@ func (db *DB) DueCandidates(ctx context.Context, due store.Due) ([]store.Candida
 		candidates = nil
 		var bad error
 		if err := w.c.query(ctx, func(r row) bool {
-			c := store.Candidate{
-				FirstSeen: r.int(1), Attempts: int(r.int(2)), NextDue: r.int(3), LastCause: dial.Cause(r.text(4)),
-				Class: store.ClassOf(r.int(5)), DistinctAuthors: int(r.int(6)),
-			}
-			c.URL, bad = store.ParseURL(r.text(0))
+			var c store.Candidate
+			c, bad = scanCandidate(r)
 			candidates = append(candidates, c)
 			return bad == nil
 		}, sqlDueCandidates, due.Now, networkList(due.Networks), int64(due.Limit), due.Now+store.MaxWait, due.Now+store.MaxLease); err != nil || bad != nil {
@@ -186,6 +220,12 @@ func (db *DB) SaveVerdicts(ctx context.Context, verdicts []store.Verdict) error 
 			switch {
 			case v.Valid:
 				err = w.promote(v.URL, v.At)
+				switch {
+				case errors.Is(err, store.ErrBanned):
+					err = nil // since it was leased
+				case err == nil:
+					err = w.recognise(v.URL, v.At, v.Traits, v.AliasOf)
+				}
 			case v.Ours:
 				_, err = w.c.exec(sqlDeferCandidate, v.NextDue, v.URL.String(), v.Owner)
 			default:

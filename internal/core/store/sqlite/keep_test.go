@@ -169,6 +169,9 @@ func downgrade(t *testing.T, db *DB, hidden []int64) {
 	t.Helper()
 	if err := db.writer.alone(t.Context(), func(w *writer) error {
 		for _, sql := range []string{
+			`DROP INDEX relay_host`, `ALTER TABLE relay DROP COLUMN host`, `ALTER TABLE relay DROP COLUMN kept_out`,
+			`DROP INDEX candidate_host`, `ALTER TABLE candidate DROP COLUMN host`, `ALTER TABLE candidate DROP COLUMN kept_out`,
+			`DROP TABLE ban`, `DROP TABLE trait`, `DROP TABLE source`, `DROP INDEX document_new`, `ALTER TABLE document DROP COLUMN searched`,
 			`DROP TABLE tail`, `DROP TABLE arrival_gap`, `DROP TABLE sample`, `ALTER TABLE coverage DROP COLUMN tail_since`,
 			`DROP TABLE setting`, `ALTER TABLE event DROP COLUMN tagh`, `ALTER TABLE event DROP COLUMN d`, `ALTER TABLE event DROP COLUMN expires`,
 			`DROP TABLE missing`, `DROP TABLE relay_day`, `DROP TABLE relay_summed`, `ALTER TABLE sighting DROP COLUMN gone_at`,

@@ -530,7 +530,7 @@ const (
 			coalesce((SELECT sum(n) FROM relay_day WHERE relay_id = r.id), 0),
 			(SELECT count(*) FROM missing WHERE relay_id = r.id AND hold = 3), (SELECT count(*) FROM missing WHERE relay_id = r.id AND hold = 4)
 		FROM relay r
-		WHERE r.url > ?1 AND (?2 = '' OR r.network = ?2) AND (?3 = '' OR r.state = ?3)
+		WHERE r.url > ?1 AND (?2 = '' OR r.network = ?2) AND (?3 = '' OR r.state = ?3) AND r.kept_out = ''
 		ORDER BY r.url LIMIT ?4`
 	sqlRelayCoverage = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = ? ORDER BY filter_id, lo`
 	sqlRelayHoles    = `SELECT relay_id, filter_id, lo, hi, kind, reason, n, seen_at, next_try FROM hole WHERE relay_id = ? ORDER BY filter_id, lo, hi, kind`
@@ -546,9 +546,9 @@ func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.R
 		var bad error
 		if err := c.query(ctx, func(r row) bool {
 			s := store.RelaySummary{
-				Name: r.text(10), Software: r.text(11), OpenMS: r.float(12), ReadMS: r.float(13), CheckedAt: r.int(14),
-				Events: r.int(15), Holes: int(r.int(16)), MaxLimit: int(r.int(17)), SyncDue: r.int(18), CheckDue: r.int(19),
-				Named: r.int(20), Withheld: r.int(21), Refused: r.int(22),
+				Name: r.text(11), Software: r.text(12), OpenMS: r.float(13), ReadMS: r.float(14), CheckedAt: r.int(15),
+				Events: r.int(16), Holes: int(r.int(17)), MaxLimit: int(r.int(18)), SyncDue: r.int(19), CheckDue: r.int(20),
+				Named: r.int(21), Withheld: r.int(22), Refused: r.int(23),
 			}
 			s.Relay, bad = scanRelay(r)
 			summaries = append(summaries, s)
@@ -597,13 +597,13 @@ const (
 		SELECT coalesce((SELECT n FROM rollup_total WHERE name = 'events'), 0),
 			coalesce((SELECT n FROM rollup_total WHERE name = 'sightings'), 0),
 			(SELECT authors FROM rollup_total WHERE name = 'events'),
-			(SELECT count(*) FROM candidate),
+			(SELECT count(*) FROM candidate WHERE kept_out = ''),
 			coalesce((SELECT min(created_at) FROM event WHERE created_at >= ?1 AND created_at <= ?2), 0),
 			coalesce((SELECT max(created_at) FROM event WHERE created_at >= ?1 AND created_at <= ?2), 0),
 			(SELECT count(*) FROM hole),
 			coalesce((SELECT sum(n) FROM hole WHERE n > 0), 0),
 			coalesce((SELECT sum(kept + dropped) FROM quarantine_count), 0)`
-	sqlRelayTotals = `SELECT network, state, count(*) FROM relay GROUP BY network, state ORDER BY network, state`
+	sqlRelayTotals = `SELECT network, state, count(*) FROM relay WHERE kept_out = '' GROUP BY network, state ORDER BY network, state`
 	sqlLevelTotals = `SELECT level, count(DISTINCT relay_id), CAST(min(total(hi - lo + 1), 9e18) AS INTEGER) FROM coverage GROUP BY level ORDER BY level`
 	sqlTops        = `SELECT max(hi) FROM coverage GROUP BY relay_id`
 )

@@ -12,30 +12,40 @@ import (
 )
 
 // relayColumns is what scanRelay reads, in order.
-const relayColumns = `r.id, r.url, r.first_seen, r.promoted_at, r.state, r.state_since, r.cause, r.last_up, r.failures, r.alias_of`
+const relayColumns = `r.id, r.url, r.first_seen, r.promoted_at, r.state, r.state_since, r.cause, r.last_up, r.failures, r.alias_of, r.kept_out`
 
 func scanRelay(r row) (store.Relay, error) {
 	u, err := store.ParseURL(r.text(1))
 	return store.Relay{
 		ID: store.RelayID(r.int(0)), URL: u, FirstSeen: r.int(2), PromotedAt: r.int(3),
 		State: store.State(r.text(4)), StateSince: r.int(5), Cause: dial.Cause(r.text(6)), LastUp: r.int(7),
-		Failures: int(r.int(8)), AliasOf: store.RelayID(r.int(9)),
+		Failures: int(r.int(8)), AliasOf: store.RelayID(r.int(9)), KeptOut: store.KeptOut(r.text(10)),
 	}, err
 }
 
 const (
-	sqlAddRelay = `INSERT INTO relay (url, network, first_seen, promoted_at, state_since)
-		VALUES (?1, ?2, min(?3, coalesce((SELECT first_seen FROM candidate WHERE url = ?1), ?3)), ?3, ?3) ON CONFLICT DO NOTHING`
+	sqlAddRelay = `INSERT INTO relay (url, network, host, first_seen, promoted_at, state_since)
+		VALUES (?1, ?2, ?4, min(?3, coalesce((SELECT first_seen FROM candidate WHERE url = ?1), ?3)), ?3, ?3)
+		ON CONFLICT (url) DO UPDATE SET kept_out = '' WHERE kept_out = 'removed'`
+	sqlBanned          = `SELECT 1 FROM ban WHERE target IN (?1, ?2)`
 	sqlDeleteCandidate = `DELETE FROM candidate WHERE url = ?`
 	sqlRelay           = `SELECT ` + relayColumns + ` FROM relay r WHERE r.url = ?`
 )
 
-// promote makes a relay of a URL and consumes its candidate.
+// promote makes a relay of a URL and consumes its candidate. A banned one is
+// store.ErrBanned.
 func (w *writer) promote(u relay.URL, at int64) error {
-	if _, err := w.c.exec(sqlAddRelay, u.String(), string(u.Network()), at); err != nil {
+	banned, err := w.c.first(func(row) {}, sqlBanned, u.String(), u.Hostname())
+	switch {
+	case err != nil:
+		return err
+	case banned:
+		return fmt.Errorf("%s: %w", u, store.ErrBanned)
+	}
+	if _, err := w.c.exec(sqlAddRelay, u.String(), string(u.Network()), at, u.Hostname()); err != nil {
 		return err
 	}
-	_, err := w.c.exec(sqlDeleteCandidate, u.String())
+	_, err = w.c.exec(sqlDeleteCandidate, u.String())
 	return err
 }
 

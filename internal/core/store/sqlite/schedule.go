@@ -20,7 +20,8 @@ const (
 	sqlDueAgain  = `UPDATE work SET due_at = ?2 WHERE service = ?1 AND due_at > ?3`
 	sqlDueRelays = `
 		SELECT ` + relayColumns + `, w.due_at, w.attempts FROM work w INDEXED BY work_due JOIN relay r ON r.id = w.relay_id
-		WHERE w.service = ?1 AND w.due_at <= ?2 AND w.lease_until NOT BETWEEN ?2 + 1 AND ?5 AND r.alias_of = 0
+		WHERE w.service = ?1 AND w.due_at <= ?2 AND w.lease_until NOT BETWEEN ?2 + 1 AND ?5
+		AND r.kept_out = '' AND (?7 OR r.alias_of = 0 OR EXISTS (SELECT 1 FROM relay o WHERE o.id = r.alias_of AND o.state = 'dead'))
 		AND (?3 = '' OR r.network IN (SELECT value FROM json_each(?3)))
 		AND (?6 = 0 OR w.relay_id = ?6)
 		ORDER BY w.due_at, w.relay_id LIMIT ?4`
@@ -45,9 +46,9 @@ func (db *DB) DueRelays(ctx context.Context, due store.Due) ([]store.Work, error
 		if err := w.c.query(ctx, func(r row) bool {
 			var one store.Relay
 			one, bad = scanRelay(r)
-			work = append(work, store.Work{Relay: one, DueAt: r.int(10), Attempts: int(r.int(11))})
+			work = append(work, store.Work{Relay: one, DueAt: r.int(11), Attempts: int(r.int(12))})
 			return bad == nil
-		}, sqlDueRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit), due.Now+store.MaxLease, int64(due.Relay)); err != nil || bad != nil {
+		}, sqlDueRelays, due.Service, due.Now, networkList(due.Networks), int64(due.Limit), due.Now+store.MaxLease, int64(due.Relay), integer(due.Aliases)); err != nil || bad != nil {
 			return errors.Join(err, bad)
 		}
 		for _, one := range work {
@@ -107,6 +108,7 @@ func (db *DB) SaveNext(ctx context.Context, next []store.Next) error {
 const (
 	sqlFreeWork       = `UPDATE work SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
 	sqlFreeCandidates = `UPDATE candidate SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
+	sqlFreeSources    = `UPDATE source SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
 )
 
 // FreeLeases implements store.Schedule.
@@ -115,7 +117,10 @@ func (db *DB) FreeLeases(ctx context.Context, owner string) error {
 		if _, err := w.c.exec(sqlFreeWork, owner); err != nil {
 			return err
 		}
-		_, err := w.c.exec(sqlFreeCandidates, owner)
+		if _, err := w.c.exec(sqlFreeCandidates, owner); err != nil {
+			return err
+		}
+		_, err := w.c.exec(sqlFreeSources, owner)
 		return err
 	})
 	if err != nil {

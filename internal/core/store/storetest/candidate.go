@@ -287,12 +287,12 @@ func testCandidates(t *testing.T, open opener) {
 			scanned := f.scan("", nostr.Filter{})
 			f.equal("at first", store.Cursor(""), position("finder"))
 			for i, want := range []int{1, 0} { // back, too: where it stands is the reader's matter
-				n, err := f.SaveFindings(f.ctx, "finder", scanned[1-i].Cursor, by(url(1), hints.Hint, 1))
+				n, err := f.SaveFindings(f.ctx, "finder", scanned[1-i].Cursor, store.Found{Mentions: by(url(1), hints.Hint, 1)})
 				f.must(err)
 				f.equal("new candidates", want, n)
 				f.equal("position", scanned[1-i].Cursor, position("finder"))
 			}
-			_, err := f.SaveFindings(f.ctx, "finder", scanned[2].Cursor, nil)
+			_, err := f.SaveFindings(f.ctx, "finder", scanned[2].Cursor, store.Found{})
 			f.must(err)
 			f.equal("position without mentions", scanned[2].Cursor, position("finder"))
 			f.equal("another reader", store.Cursor(""), position("other"))
@@ -302,7 +302,7 @@ func testCandidates(t *testing.T, open opener) {
 			cursor := f.scan("", nostr.Filter{})[0].Cursor
 			mentions := append(by(url(1), hints.Hint, 1), by(url(2), hints.Hint, 1)...)
 			f.interrupted(func(ctx context.Context) error {
-				_, err := f.SaveFindings(ctx, "finder", cursor, mentions)
+				_, err := f.SaveFindings(ctx, "finder", cursor, store.Found{Mentions: mentions})
 				return err
 			}, func() {
 				p, err := f.Position(f.ctx, "finder")
