@@ -45,6 +45,8 @@ type reconciling struct {
 	opens   int
 	losses  int
 	unnamed int // events that were shown and had not been named
+	// alone says that no other relay's set is worth a comparison.
+	alone bool
 	// trusted says that the relay has named an id that was kept from it, or
 	// that nothing it showed was unnamed.
 	trusted bool
@@ -149,6 +151,11 @@ func (v *visit) history(ctx context.Context, whole store.Interval) (again bool, 
 			}
 		}
 		end, err := v.exchange(ctx, x)
+		if err == nil && x.like != 0 && end.Kind != session.NegRefused && !x.resembles() {
+			v.neg.alone = true
+			windows = slices.Insert(windows, 0, win)
+			continue
+		}
 		if err != nil && (len(x.results) == 0 || !errors.Is(err, errSetback)) {
 			return false, err
 		}
@@ -187,7 +194,12 @@ type exchange struct {
 	// are listed.
 	open   []store.Interval
 	canary *nostr.Ref // kept from the relay
-	sent   int64
+	// like is the relay whose set is compared in the place of one of which
+	// nothing is known yet; 0 for the relay's own.
+	like  store.RelayID
+	asked int  // ranges
+	poor  bool // the first answer shows that the sets have little in common
+	sent  int64
 	// results are what was settled, up to top, the last second of it.
 	results []negentropy.Result
 	named   int
@@ -207,7 +219,51 @@ func (v *visit) prepare(ctx context.Context, win store.Interval) (*exchange, err
 	x := &exchange{v: v, win: win, days: all}
 	x.open = subtract(win, settled(coverage, win.Hi, nil))
 	x.held = x.count(win)
+	if x.held == 0 && len(x.open) == 1 && x.open[0] == win && !v.neg.alone {
+		return x, v.resemble(ctx, x)
+	}
 	return x, nil
+}
+
+// resemble takes the set of the relay that has most in the place of one of which
+// nothing is known: relays that hold the same are common, and what is equal need
+// not be listed.
+func (v *visit) resemble(ctx context.Context, x *exchange) error {
+	v.neg.alone = true // unless one is found
+	relays, err := v.store.RelaySummaries(ctx, store.RelayQuery{Limit: 1000})
+	if err != nil {
+		return v.local(ctx, fmt.Errorf("look for a relay alike: %w", err))
+	}
+	var most store.RelaySummary
+	for _, r := range relays {
+		if r.Named > most.Named && r.ID != v.relay.ID {
+			most = r
+		}
+	}
+	if most.Named < alike {
+		return nil
+	}
+	days, err := v.store.HeldDays(ctx, most.ID, v.now().Unix())
+	if err != nil {
+		return v.local(ctx, fmt.Errorf("read sums of days: %w", err))
+	}
+	v.neg.alone = false
+	x.like, x.days, x.open = most.ID, days, nil
+	x.held = x.count(x.win)
+	return nil
+}
+
+// alike is how many ids a relay must have for a comparison with its set to cost
+// less than a list.
+const alike = 1000
+
+// resembles reports whether an exchange about another relay's set was of use: the
+// relay has much of it, the canary too.
+func (x *exchange) resembles() bool {
+	if x.poor || x.canary == nil {
+		return false
+	}
+	return slices.ContainsFunc(x.results, func(r negentropy.Result) bool { return slices.Contains(r.Need, x.canary.ID) })
 }
 
 // split cuts the window so that the first part holds no more than most ids, as
@@ -239,7 +295,7 @@ func (x *exchange) split(most int64) []store.Interval {
 // load reads the relay's set between two seconds, without the canary.
 func (x *exchange) load(ctx context.Context, from, until int64) ([]nostr.Ref, error) {
 	var refs []nostr.Ref
-	for ref, err := range x.v.store.ScanHeld(ctx, x.v.relay.ID, store.Interval{Lo: from, Hi: until}) {
+	for ref, err := range x.v.store.ScanHeld(ctx, cmp.Or(x.like, x.v.relay.ID), store.Interval{Lo: from, Hi: until}) {
 		if err != nil {
 			return nil, err
 		}
@@ -278,6 +334,9 @@ func (x *exchange) plan(ctx context.Context) ([]negentropy.Ask, error) {
 		ask(lo, hi, false)
 	}
 	most := max(perRange, x.held/maxRanges)
+	if x.like != 0 {
+		most = max(perRange, x.held/64) // little is lost if the relay has other things
+	}
 	stretches := slices.Concat(x.open, known)
 	slices.SortFunc(stretches, func(a, b store.Interval) int { return cmp.Compare(a.Lo, b.Lo) })
 	for _, s := range stretches {
@@ -364,6 +423,7 @@ func (v *visit) exchange(ctx context.Context, x *exchange) (session.Terminal, er
 	if err != nil {
 		return session.Terminal{}, err
 	}
+	x.asked = len(plan)
 	return v.talk(ctx, x, negentropy.NewDays(x.days, x.load), plan)
 }
 
@@ -422,6 +482,7 @@ func (v *visit) reconcileOnce(ctx context.Context, x *exchange, f nostr.Filter, 
 		return session.Terminal{}, v.local(ctx, err)
 	}
 	var wrong *negentropy.Error
+	rounds := 0
 	got, err := v.pager.Reconcile(ctx, f, first, func(payload []byte) ([]byte, error) {
 		results, next, err := in.Answer(ctx, payload)
 		if e, ok := errors.AsType[*negentropy.Error](err); ok {
@@ -431,9 +492,17 @@ func (v *visit) reconcileOnce(ctx context.Context, x *exchange, f nostr.Filter, 
 		if err != nil {
 			return nil, err
 		}
+		equal := 0
 		for _, r := range results {
 			x.results = append(x.results, r)
 			x.named += r.Named + len(r.Have)
+			if r.Equal {
+				equal++
+			}
+		}
+		if rounds++; x.like != 0 && rounds == 1 && 4*equal < x.asked {
+			x.poor = true
+			return nil, session.ErrStop
 		}
 		if next != nil && x.named > maxNamed {
 			return nil, session.ErrStop

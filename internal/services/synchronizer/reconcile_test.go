@@ -151,12 +151,25 @@ func TestClaimed(t *testing.T) {
 		if r.New != 0 || r.Claimed < 2400 {
 			t.Errorf("relay %d: %d new, %d claimed", i, r.New, r.Claimed)
 		}
-		if share := float64(r.BytesReceived+r.BytesSent) / float64(size(events)); share > 0.16 {
+		if share := float64(r.BytesReceived+r.BytesSent) / float64(size(events)); share > 0.06 {
 			t.Errorf("relay %d: %.1f %% of the events' bytes", i, 100*share)
 		}
 	}
 	ratio := float64(total) / float64(size(events))
 	t.Logf("%d relays: %.2f times one download", relays, ratio)
+	if ratio > 1.3 {
+		t.Errorf("%d relays cost %.2f times one download", relays, ratio)
+	}
+	// One that has other things besides, one that lacks some, and one that has
+	// nothing in common: all are proved, and truthfully.
+	for i, lots := range [][][]*simnet.Event{{events, steady(4, 500)}, {events[700:]}, {steady(5, 900)}} {
+		w = w.beside(simnet.Behaviour{Cap: 500, Negentropy: honest}, lots...)
+		r := w.sync()
+		w.truthful()
+		if level(r) != store.LevelFingerprint || r.New+r.Claimed != int64(w.relay.Len()) {
+			t.Errorf("relay %d: level %d, %d new and %d claimed of %d", i, level(r), r.New, r.Claimed, w.relay.Len())
+		}
+	}
 }
 
 // TestDistrust syncs relays that do NIP-77 badly: each leaves its cause, the walk

@@ -103,7 +103,14 @@ type named struct {
 // what is settled then. It reports whether another exchange could prove more.
 func (v *visit) resolve(ctx context.Context, x *exchange) (bool, error) {
 	need, have, sings := x.differences()
-	if x.canary != nil && !sings {
+	if x.like != 0 {
+		var err error
+		if need, err = x.shared(ctx); err != nil {
+			return false, v.local(ctx, fmt.Errorf("read the set of a relay alike: %w", err))
+		}
+		have = nil
+	}
+	if x.canary != nil && !sings && x.like == 0 && x.heard() {
 		// Either it is gone, or the relay calls equal what is not.
 		have = append(have, *x.canary)
 	}
@@ -166,6 +173,50 @@ func (x *exchange) differences() (need []named, have []nostr.Ref, sings bool) {
 		}
 	}
 	return need, have, sings
+}
+
+// shared returns all that the relay has, as the comparison with another's set has
+// shown: what is equal or was not missed, and what only it has.
+func (x *exchange) shared(ctx context.Context) ([]named, error) {
+	canary := x.canary
+	x.canary = nil // it was named
+	defer func() { x.canary = canary }()
+	all, _, _ := x.differences()
+	theirs := make(map[nostr.ID]bool, len(all))
+	for _, n := range all {
+		theirs[n.id] = true
+	}
+	lacks := map[nostr.ID]bool{}
+	for _, r := range x.results {
+		for _, ref := range r.Have {
+			lacks[ref.ID] = true
+		}
+	}
+	for ref, err := range x.v.store.ScanHeld(ctx, x.like, x.win) {
+		if err != nil {
+			return nil, err
+		}
+		at := negentropy.Bound{Time: uint64(max(ref.CreatedAt, 0)), ID: ref.ID} //nolint:gosec // not below 0
+		i, found := slices.BinarySearchFunc(x.results, at, func(r negentropy.Result, at negentropy.Bound) int {
+			switch {
+			case r.Hi.Compare(at) <= 0:
+				return -1
+			case r.Lo.Compare(at) > 0:
+				return 1
+			}
+			return 0
+		})
+		if found && !lacks[ref.ID] && !theirs[ref.ID] && (x.results[i].Equal || x.results[i].Named > 0) {
+			all = append(all, named{ref.ID, ref.CreatedAt, ref.CreatedAt})
+		}
+	}
+	return all, nil
+}
+
+// heard reports whether the relay has answered about the place of the canary.
+func (x *exchange) heard() bool {
+	at := negentropy.Bound{Time: uint64(max(x.canary.CreatedAt, 0)), ID: x.canary.ID} //nolint:gosec // not below 0
+	return slices.ContainsFunc(x.results, func(r negentropy.Result) bool { return r.Lo.Compare(at) <= 0 && at.Compare(r.Hi) < 0 })
 }
 
 // seconds returns the first and the last second that a range reaches into.

@@ -123,6 +123,7 @@ type Store interface {
 	store.Holdings
 	store.Tails
 	store.Samples
+	RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.RelaySummary, error)
 	LatestChecks(ctx context.Context, relay store.RelayID) ([]store.Check, error)
 }
 
