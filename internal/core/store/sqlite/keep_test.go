@@ -174,6 +174,9 @@ func downgrade(t *testing.T, db *DB, hidden []int64) {
 			`DROP TABLE ban`, `DROP TABLE trait`, `DROP TABLE source`, `DROP INDEX document_new`, `ALTER TABLE document DROP COLUMN searched`,
 			`DROP TABLE tail`, `DROP TABLE arrival_gap`, `DROP TABLE sample`, `ALTER TABLE coverage DROP COLUMN tail_since`,
 			`DROP TABLE setting`, `ALTER TABLE event DROP COLUMN tagh`, `ALTER TABLE event DROP COLUMN d`, `ALTER TABLE event DROP COLUMN expires`,
+			`DROP TABLE document_period`, `ALTER TABLE relay DROP COLUMN seen_up`, `ALTER TABLE relay DROP COLUMN seen_down`,
+			`ALTER TABLE calibration DROP COLUMN no_negentropy`, `ALTER TABLE calibration DROP COLUMN negentropy_cause`,
+			`ALTER TABLE calibration DROP COLUMN negentropy_most`,
 			`DROP TABLE missing`, `DROP TABLE relay_day`, `DROP TABLE relay_summed`, `ALTER TABLE sighting DROP COLUMN gone_at`,
 			`DELETE FROM schema_version WHERE version_id > 1`,
 		} {
