@@ -30,10 +30,32 @@ func (*statusCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if err != nil {
 		return err
 	}
-	if g.JSON {
-		return g.print(stats)
+	tails, err := st.TailTotals(ctx, time.Now().Unix())
+	if err != nil {
+		return err
 	}
-	return printStats(g, cfg.StoreURL(), stats)
+	if g.JSON {
+		return g.print(struct {
+			query.Stats
+			Tails tailStats `json:"tails"`
+		}{stats, tailStats(tails)})
+	}
+	if err := printStats(g, cfg.StoreURL(), stats); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(g.terminal.out, "tails      %d stand, %d of them proved; lag %s median, %s at most; %d arrival gaps of %d relays\n",
+		tails.Standing, tails.Proved, seconds(tails.LagMedian), seconds(tails.LagMax), tails.Gaps, tails.GapRelays)
+	return err
+}
+
+// tailStats are store.TailTotals as they are printed.
+type tailStats struct {
+	Standing  int64 `json:"standing"`
+	Proved    int64 `json:"proved"`
+	LagMedian int64 `json:"lag_median_seconds"`
+	LagMax    int64 `json:"lag_max_seconds"`
+	Gaps      int64 `json:"arrival_gaps"`
+	GapRelays int64 `json:"arrival_gap_relays"`
 }
 
 func printStats(g *Globals, url string, s query.Stats) error {
