@@ -41,32 +41,13 @@ type usageError struct{ error }
 type cli struct {
 	Globals
 
-<<<<<<< HEAD
-	Up      upCmd      `cmd:"" help:"Run everything: discover, check, archive, serve pages. Needs no file and no server."`
-	Run     runCmd     `cmd:"" help:"Run the named services only."`
-	Demo    demoCmd    `cmd:"" help:"Run everything against a simulated network on loopback, and compare the archive with the truth."`
-	Init    initCmd    `cmd:"" help:"Prepare the store: schema and seed relays."`
-	Check   checkCmd   `cmd:"" help:"Check one relay now and report every probe."`
-	Sync    syncCmd    `cmd:"" help:"Archive the events of relays now, and prove what is held."`
-	Relays  relaysCmd  `cmd:"" help:"See and change the set of relays: list, add, remove, ban, unban, recheck."`
-	Status  statusCmd  `cmd:"" help:"Show what the archive holds."`
-	Import  importCmd  `cmd:"" help:"Import events from JSONL files, also compressed with zstd."`
-	Export  exportCmd  `cmd:"" help:"Export events as JSONL, in the order of the archive."`
-	Migrate migrateCmd `cmd:"" help:"Bring the schema of the store to this version."`
-	Copy    copyCmd    `cmd:"" help:"Copy an archive into another database, SQLite or PostgreSQL, and compare them."`
-	Thin    thinCmd    `cmd:"" help:"Make an index of a full archive: drop tags, content and signatures for good."`
-	Doctor  doctorCmd  `cmd:"" help:"Look at the store, its settings, proxies and clocks, and say what to do."`
-	Healthy healthyCmd `cmd:"" help:"Ask the running process whether it is ready, for health checks."`
-	URL     urlCmd     `cmd:"" name:"url" help:"Show the canonical form of a relay URL, or why it is none."`
-	Config  configCmd  `cmd:"" help:"Show, check or describe the configuration."`
-	Version versionCmd `cmd:"" help:"Show the version."`
-=======
 	Up       upCmd       `cmd:"" help:"Run everything: discover, check, archive, serve pages. Needs no file and no server."`
 	Run      runCmd      `cmd:"" help:"Run the named services only."`
 	Demo     demoCmd     `cmd:"" help:"Run everything against a simulated network on loopback, and compare the archive with the truth."`
 	Init     initCmd     `cmd:"" help:"Prepare the store: schema and seed relays."`
 	Check    checkCmd    `cmd:"" help:"Check one relay now and report every probe."`
 	Sync     syncCmd     `cmd:"" help:"Archive the events of relays now, and prove what is held."`
+	Relays   relaysCmd   `cmd:"" help:"See and change the set of relays: list, add, remove, ban, unban, recheck."`
 	Coverage coverageCmd `cmd:"" help:"Show what of a relay is proved to be held, and what is not."`
 	Status   statusCmd   `cmd:"" help:"Show what the archive holds."`
 	Import   importCmd   `cmd:"" help:"Import events from JSONL files, also compressed with zstd."`
@@ -79,7 +60,6 @@ type cli struct {
 	URL      urlCmd      `cmd:"" name:"url" help:"Show the canonical form of a relay URL, or why it is none."`
 	Config   configCmd   `cmd:"" help:"Show, check or describe the configuration."`
 	Version  versionCmd  `cmd:"" help:"Show the version."`
->>>>>>> 6120803 (coverage: a command that shows what of a relay is proved; tails in status; decision 16)
 }
 
 func main() {
