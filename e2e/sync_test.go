@@ -30,6 +30,8 @@ type report struct {
 	Coverage       []covered `json:"coverage"`
 	Holes          []hole    `json:"holes"`
 	Cause          string    `json:"cause"`
+
+	Tail json.RawMessage `json:"tail"`
 }
 
 type covered struct {

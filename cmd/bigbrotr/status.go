@@ -43,7 +43,7 @@ func (*statusCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if err := printStats(g, cfg.StoreURL(), stats); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(g.terminal.out, "tails      %d stand, %d of them proved; lag %s median, %s at most; %d arrival gaps of %d relays\n",
+	_, err = fmt.Fprintf(g.terminal.out, "tails       %d stand, %d of them proved; lag %s median, %s at most; %d arrival gaps of %d relays\n",
 		tails.Standing, tails.Proved, seconds(tails.LagMedian), seconds(tails.LagMax), tails.Gaps, tails.GapRelays)
 	return err
 }

@@ -23,7 +23,7 @@ const (
 	// follow what they have heard. A tail whose process dies is taken over by
 	// another when tailLease is over.
 	beatTime  = 30 * time.Second
-	tailLease = 150 * time.Second
+	tailLease = 90 * time.Second
 	// openingMost is how many tails are being opened at once.
 	openingMost = 50
 	// standTime bounds how long a visit waits for a tail to stand before it
