@@ -25,7 +25,7 @@ type stay struct {
 	m   *model
 }
 
-func openArchive(t *testing.T) *sqlite.DB {
+func openArchive(t testing.TB) *sqlite.DB {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"), sqlite.Options{})
 	if err != nil {
