@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -417,4 +418,44 @@ func TestTailIsOnes(t *testing.T) {
 	arrived := dated(2, 10, 500*86400)
 	r.Add(arrived...)
 	s.until("arrivals are archived", func() bool { return s.held(row, arrived...) })
+}
+
+// TestTailsSideBySide has one relay flood us, one tell an event now and then and
+// one be silent: nobody waits for the others, and what is held of the flood stays
+// small.
+func TestTailsSideBySide(t *testing.T) {
+	s := newShore(t, 108)
+	be := simnet.Behaviour{Cap: 100}
+	flood, floodRow := s.add(be)
+	slow, slowRow := s.add(be)
+	_, silentRow := s.add(be)
+	for _, row := range []store.Relay{floodRow, slowRow, silentRow} {
+		s.stands(row)
+	}
+	idle := runtime.NumGoroutine()
+	all := simnet.Generate(simnet.Plan{Seed: 9, Count: 4000, Since: time.Now().Unix() - 86400, Until: time.Now().Unix(), Kinds: []nostr.Kind{1}})
+	one := s.svc.Tails().held[floodRow.ID]
+	flood.Add(all...)
+	var most int
+	look := func() bool {
+		one.mu.Lock()
+		most = max(most, len(one.arena))
+		one.mu.Unlock()
+		return true
+	}
+	for i := range 5 {
+		arrival := dated(20+uint64(i), 1, 1000)
+		slow.Add(arrival...)
+		s.until("an event of the slow relay is archived", func() bool { return look() && s.held(slowRow, arrival...) })
+	}
+	if n := runtime.NumGoroutine(); n > idle+20 {
+		t.Errorf("%d goroutines, %d while nothing happened", n, idle)
+	}
+	s.until("the flood is archived", func() bool { return look() && s.held(floodRow, all[len(all)-1], all[0], all[2000]) })
+	s.visit(floodRow)
+	s.judge("in the end", 0, floodRow, slowRow, silentRow)
+	if most > tailBytes+16<<10 {
+		t.Errorf("%d bytes were held of the flood", most)
+	}
+	t.Logf("at most %d bytes were held of %d events", most, len(all))
 }
