@@ -35,12 +35,16 @@ type client struct {
 	mu        sync.Mutex
 	subs      map[string]*subscription
 	queue     []delivery
-	queued    int  // bytes of queue and of what is pending
-	sending   bool // somebody sends the queue
-	slow      bool // it was cut
+	queued    int           // bytes of queue and of what is pending
+	sending   bool          // somebody sends the queue
+	slow      bool          // it was cut
+	caughtUp  chan struct{} // to be closed when half of the queue is free; may be nil
 	challenge string
 	readers   []nostr.PubKey // replaced, never changed
-	refusals  int            // in a row
+	// Reconciliations that are open, by name, and how many are being opened.
+	reconciling map[string]*reconciliation
+	opening     int
+	refusals    int // in a row
 }
 
 // subscription is an open REQ.
@@ -72,11 +76,13 @@ func newClient(f *Face, conn *session.Conn, account, host string, end context.Ca
 	return &client{
 		face: f, conn: conn, limit: f.clients.limit(account), host: host, end: end,
 		running: make(chan struct{}, maxRunning), subs: map[string]*subscription{}, challenge: rand.Text(),
+		reconciling: map[string]*reconciliation{},
 	}
 }
 
 // serve answers the client until it leaves.
 func (c *client) serve(ctx context.Context) {
+	defer c.endReconciliations() // also those that were just being opened
 	defer c.work.Wait()
 	defer c.leave()
 	for {
@@ -213,6 +219,10 @@ func (c *client) refuse(ctx context.Context, m *nostr.ClientMessage, prefix, tex
 			c.ok(ctx, ref.ID, false, prefix+": "+text)
 			return
 		}
+	case (m.Label == nostr.LabelNegOpen || m.Label == nostr.LabelNegMsg) && m.Sub != "":
+		c.endReconciliation(m.Sub)
+		c.negErr(ctx, m.Sub, prefix+": "+text, 0)
+		return
 	case (m.Label == nostr.LabelReq || m.Label == nostr.LabelCount) && m.Sub != "":
 		c.closed(ctx, m.Sub, prefix+": "+text)
 		return
@@ -240,6 +250,12 @@ func (c *client) answer(ctx context.Context, m *nostr.ClientMessage) {
 		if s != nil {
 			c.drop(s)
 		}
+	case nostr.LabelNegOpen:
+		c.reconcile(ctx, m)
+	case nostr.LabelNegMsg:
+		c.goOn(ctx, m)
+	case nostr.LabelNegClose:
+		c.endReconciliation(m.Sub)
 	case nostr.LabelAuth:
 		c.authenticate(ctx, m)
 	case nostr.LabelEvent:
@@ -498,29 +514,46 @@ func (c *client) settled(s *subscription) {
 	c.mu.Unlock()
 }
 
-// deliver puts a newly archived event on the way to a subscription. A client
-// that does not take what comes is cut.
-func (c *client) deliver(ctx context.Context, s *subscription, e *store.Stored) {
+// deliver puts a newly archived event on the way to a subscription, and tells
+// whether the client is behind. One that does not take what comes is cut.
+func (c *client) deliver(ctx context.Context, s *subscription, e *store.Stored) (behind bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	query := store.EventQuery{Public: true, Readers: c.readers, Now: math.MinInt64} // whether it has expired was looked at
 	if _, sent := s.sent[e.Event.ID]; sent || s.over || c.slow || query.Withholds(&store.Record{Stored: *e}) {
-		return
+		return false
 	}
-	if c.queued += e.Weight(); c.queued > maxQueue {
+	if c.queued += e.Weight(); c.queued > maxQueue && c.queued > e.Weight() {
 		c.slow = true
 		c.face.metrics.cut.Inc()
 		c.end()
 		c.conn.Abort()
-		return
+		return false
 	}
 	d := delivery{s, e}
 	if !s.live {
 		s.pending = append(s.pending, d)
-		return
+		return false
 	}
 	c.queue = append(c.queue, d)
 	c.send(ctx)
+	return c.queued > maxQueue/2
+}
+
+// waitFor returns when the client has caught up, or ctx has ended.
+func (c *client) waitFor(ctx context.Context) {
+	caughtUp := make(chan struct{})
+	c.mu.Lock()
+	if c.queued <= maxQueue/2 || c.slow {
+		c.mu.Unlock()
+		return
+	}
+	c.caughtUp = caughtUp
+	c.mu.Unlock()
+	select {
+	case <-caughtUp:
+	case <-ctx.Done():
+	}
 }
 
 // send starts the sending of the queue unless it is under way. The caller holds
@@ -548,6 +581,10 @@ func (c *client) drain(ctx context.Context) {
 		for _, d := range batch {
 			c.mu.Lock()
 			c.queued -= d.event.Weight()
+			if c.caughtUp != nil && c.queued <= maxQueue/2 {
+				close(c.caughtUp)
+				c.caughtUp = nil
+			}
 			over := d.sub.over
 			c.mu.Unlock()
 			if over {

@@ -11,7 +11,7 @@ import (
 )
 
 // supported are the NIPs of a relay that the face keeps.
-var supported = []int{1, 9, 11, 40, 42, 45, 67, 70}
+var supported = []int{1, 9, 11, 40, 42, 45, 67, 70, 77}
 
 const contentType = "application/nostr+json"
 
@@ -31,7 +31,6 @@ type document struct {
 type limitation struct {
 	MaxMessage   int  `json:"max_message_length"`
 	MaxSubs      int  `json:"max_subscriptions"`
-	MaxFilters   int  `json:"max_filters"`
 	MaxLimit     int  `json:"max_limit"`
 	DefaultLimit int  `json:"default_limit"`
 	MaxSubID     int  `json:"max_subid_length"`
@@ -72,7 +71,7 @@ func (f *Face) serveDocument(w http.ResponseWriter, r *http.Request) {
 		Name: f.cfg.Name, Description: f.description(keep), PubKey: f.cfg.PubKey, Contact: f.cfg.Contact,
 		NIPs: supported, Software: "https://github.com/BigBrotr/bigbrotr", Version: f.version,
 		Limitation: limitation{
-			MaxMessage: maxMessage, MaxSubs: f.cfg.Subscriptions, MaxFilters: maxFilters, MaxLimit: f.cfg.MaxLimit,
+			MaxMessage: maxMessage, MaxSubs: f.cfg.Subscriptions, MaxLimit: f.cfg.MaxLimit,
 			DefaultLimit: f.cfg.DefaultLimit, MaxSubID: nostr.MaxSub, Restricted: true,
 		},
 	})

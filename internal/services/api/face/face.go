@@ -148,6 +148,7 @@ type Face struct {
 
 	feed    *feed
 	clients *clients
+	sets    *sets
 	values  atomic.Int64  // of open subscriptions
 	reading chan struct{} // the right to read a page
 	held    *semaphore.Weighted
@@ -165,7 +166,7 @@ type Face struct {
 func New(cfg Config, st Store, timeout time.Duration, version string, reg prometheus.Registerer, log *slog.Logger) *Face {
 	return &Face{
 		cfg: cfg, store: st, timeout: timeout, version: version, log: log, metrics: newMetrics(reg),
-		feed: newFeed(st, log), clients: newClients(cfg),
+		feed: newFeed(st, log), clients: newClients(cfg), sets: newSets(),
 		reading: make(chan struct{}, maxReading), held: semaphore.NewWeighted(maxHeld),
 		open: map[*client]struct{}{},
 	}
@@ -244,7 +245,16 @@ func (f *Face) leave(c *client) {
 // Run passes on what is newly archived until ctx ends, then closes every
 // connection and waits for their ends. It may be run once.
 func (f *Face) Run(ctx context.Context) {
-	f.feed.run(ctx)
+	tick := time.NewTicker(feedEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+			f.feed.pass(ctx)
+			f.sets.sweep()
+		}
+	}
 	f.mu.Lock()
 	f.over = true
 	for c := range f.open {

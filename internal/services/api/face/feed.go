@@ -17,8 +17,14 @@ import (
 const (
 	// feedEvery is how often the archive is asked what is new.
 	feedEvery = 500 * time.Millisecond
-	// feedBatch is how many events that somebody waits for are judged at once.
+	// feedBatch is how many events that somebody waits for are judged at once,
+	// feedBytes how large they may be together.
 	feedBatch = 200
+	feedBytes = maxQueue / 4
+	// feedPatience is how long the feed waits, after each batch, for clients of
+	// whose queue half is used. One that reads nothing costs the others a few of
+	// these, then it is cut.
+	feedPatience = 250 * time.Millisecond
 )
 
 // feed reads what is newly archived, once for all, and passes it to the
@@ -174,21 +180,12 @@ func (f *feed) match(e *nostr.Event) []*subscription {
 	return found
 }
 
-// run asks for what is new until ctx ends.
-func (f *feed) run(ctx context.Context) {
-	tick := time.NewTicker(feedEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if err := f.round(ctx); err != nil && ctx.Err() == nil {
-			f.log.WarnContext(ctx, "what is new cannot be read", "error", err)
-		}
-		f.settled()
+// pass asks once for what is new.
+func (f *feed) pass(ctx context.Context) {
+	if err := f.round(ctx); err != nil && ctx.Err() == nil {
+		f.log.WarnContext(ctx, "what is new cannot be read", "error", err)
 	}
+	f.settled()
 }
 
 // fresh is a newly archived event and who waits for it.
@@ -234,12 +231,13 @@ func (f *feed) round(ctx context.Context) error {
 // read passes on what is behind a position and tells how far it came.
 func (f *feed) read(ctx context.Context, at store.Cursor, done func(store.Cursor)) error {
 	var batch []fresh
+	size := 0 // of batch
 	flush := func() error {
 		err := f.deliver(ctx, batch)
 		if err == nil {
 			done(at)
 		}
-		batch = batch[:0]
+		batch, size = batch[:0], 0
 		return err
 	}
 	n := 0
@@ -251,9 +249,10 @@ func (f *feed) read(ctx context.Context, at store.Cursor, done func(store.Cursor
 		if n++; !s.IndexOnly {
 			if subs := f.match(&s.Event); len(subs) > 0 {
 				batch = append(batch, fresh{s.Stored, subs})
+				size += s.Weight()
 			}
 		}
-		if len(batch) >= feedBatch || n%10_000 == 0 {
+		if len(batch) >= feedBatch || size >= feedBytes || n%10_000 == 0 {
 			if err := flush(); err != nil {
 				return err
 			}
@@ -268,6 +267,7 @@ func (f *feed) deliver(ctx context.Context, batch []fresh) error {
 	if len(batch) == 0 {
 		return nil
 	}
+	var behind []*client
 	query := store.EventQuery{Public: true, Limit: len(batch), Now: time.Now().Unix()}
 	waiting := make(map[nostr.ID][]*subscription, len(batch))
 	for i := range batch {
@@ -297,9 +297,21 @@ func (f *feed) deliver(ctx context.Context, batch []fresh) error {
 				continue
 			}
 			for _, s := range waiting[page[i].Event.ID] {
-				s.client.deliver(ctx, s, &page[i])
+				if s.client.deliver(ctx, s, &page[i]) && !slices.Contains(behind, s.client) {
+					behind = append(behind, s.client)
+				}
 			}
 		}
 	}
+	wait(ctx, behind)
 	return nil
+}
+
+// wait gives clients that are behind some time to read.
+func wait(ctx context.Context, behind []*client) {
+	ctx, cancel := context.WithTimeout(ctx, feedPatience)
+	defer cancel()
+	for _, c := range behind {
+		c.waitFor(ctx)
+	}
 }
