@@ -54,7 +54,7 @@ func TestOwnRelay(t *testing.T) {
 		t.Errorf("document %s: %v, findings %v", body[:n], err, document.Findings)
 	}
 
-	done := run(t, impatient, "sync", relay, "--json", "--allow-local", "--store", second)
+	done := run(t, nil, "sync", relay, "--json", "--allow-local", "--store", second)
 	var r report
 	decode(t, done.stdout, &r)
 	if done.code != 0 || r.Cause != "" || len(r.Holes) > 0 {
@@ -67,7 +67,7 @@ func TestOwnRelay(t *testing.T) {
 	}
 	t.Logf("%d events, %d of them served: %d requests, %d received", len(eventsByID(t, realEvents(t))), len(want), r.Requests, r.EventsReceived)
 
-	again := run(t, impatient, "sync", relay, "--json", "--allow-local", "--store", second)
+	again := run(t, nil, "sync", relay, "--json", "--allow-local", "--store", second)
 	var repeated report
 	decode(t, again.stdout, &repeated)
 	if again.code != 0 || repeated.New != 0 {

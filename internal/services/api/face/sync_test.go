@@ -18,21 +18,15 @@ import (
 // that only one of them has.
 func (c *client) difference(filter nostr.Filter, held []nostr.Event) (have, need []string, rounds int) {
 	c.t.Helper()
-	refs := make([]nostr.Ref, len(held))
-	for i, e := range held {
-		refs[i] = nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt}
-	}
-	in, msg, err := negentropy.Open(c.t.Context(), negentropy.NewVector(refs), []negentropy.Ask{{Hi: negentropy.Infinity}}, negentropy.Limits{})
-	must(c.t, err)
-	c.say(string(nostr.AppendNegOpen(nil, "n", &filter, msg)))
+	in, open := c.initiate(filter, held)
+	c.say(open)
 	for {
 		rounds++
 		m := c.read()
 		if m.Label != nostr.LabelNegMsg || m.Sub != "n" {
 			c.t.Fatalf("%s of %q: %s", m.Label, m.Sub, m.Text)
 		}
-		var results []negentropy.Result
-		results, msg, err = in.Answer(c.t.Context(), m.Payload)
+		results, msg, err := in.Answer(c.t.Context(), m.Payload)
 		must(c.t, err)
 		for _, r := range results {
 			for _, item := range r.Have {
@@ -50,6 +44,18 @@ func (c *client) difference(filter nostr.Filter, held []nostr.Event) (have, need
 		}
 		c.say(string(nostr.AppendNegMsg(nil, "n", msg)))
 	}
+}
+
+// initiate returns the beginning of a reconciliation and its message.
+func (c *client) initiate(filter nostr.Filter, held []nostr.Event) (*negentropy.Initiator, string) {
+	c.t.Helper()
+	refs := make([]nostr.Ref, len(held))
+	for i, e := range held {
+		refs[i] = nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt}
+	}
+	in, msg, err := negentropy.Open(c.t.Context(), negentropy.NewVector(refs), []negentropy.Ask{{Hi: negentropy.Infinity}}, negentropy.Limits{})
+	must(c.t, err)
+	return in, string(nostr.AppendNegOpen(nil, "n", &filter, msg))
 }
 
 // TestReconcile reconciles with a peer that lacks some of what is served and
