@@ -277,6 +277,49 @@ func (c *Catalogue) Events(ctx context.Context, filter nostr.Filter, after store
 	return page, nil
 }
 
+// Event returns one event that strangers may be served; store.ErrNotFound when
+// it is not archived, or is none.
+func (c *Catalogue) Event(ctx context.Context, id nostr.ID) (json.RawMessage, error) {
+	page, err := c.Events(ctx, nostr.Filter{IDs: []nostr.ID{id}}, "", 1)
+	if err != nil {
+		return nil, err
+	}
+	if len(page.Events) == 0 {
+		return nil, store.ErrNotFound
+	}
+	return page.Events[0], nil
+}
+
+// Carrier is a relay that carries an event.
+type Carrier struct {
+	URL     relay.URL `json:"url" doc:"the canonical URL" example:"wss://relay.example.com"`
+	SeenAt  int64     `json:"seen_at" doc:"when it delivered the event first, or named it, Unix seconds" example:"1767229200"`
+	Claimed bool      `json:"claimed,omitempty" doc:"that it named the event and has not delivered it"`
+	GoneAt  int64     `json:"gone_at,omitempty" doc:"when it was found not to have the event any longer, Unix seconds; absent while it has" example:"1767229200"`
+}
+
+// Carriers tells which relays carry an event.
+type Carriers struct {
+	Relays []Carrier `json:"relays" nullable:"false" doc:"the first one first; empty for an imported event"`
+}
+
+// EventRelays returns the relays that carry an event that strangers may be
+// served; store.ErrNotFound as Event.
+func (c *Catalogue) EventRelays(ctx context.Context, id nostr.ID) (Carriers, error) {
+	if _, err := c.Event(ctx, id); err != nil {
+		return Carriers{}, err
+	}
+	carried, err := c.store.EventRelays(ctx, id)
+	if err != nil {
+		return Carriers{}, fmt.Errorf("read relays of an event: %w", err)
+	}
+	list := Carriers{Relays: make([]Carrier, len(carried))}
+	for i, r := range carried {
+		list.Relays[i] = Carrier(r)
+	}
+	return list, nil
+}
+
 // IndexEntry is what an archive that is an index tells of an event that it does
 // not keep whole. It has no fields that could be taken for those of the event.
 type IndexEntry struct {

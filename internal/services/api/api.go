@@ -230,6 +230,8 @@ func (s *Service) fault(ctx context.Context, err error) fault {
 		return fault{http.StatusUnprocessableEntity, query.ErrLimit.Error(), "query.limit"}
 	case errors.Is(err, store.ErrCursor):
 		return fault{http.StatusUnprocessableEntity, "not the next of a page", "query.after"}
+	case errors.Is(err, store.ErrNotFound):
+		return fault{http.StatusNotFound, "it is not archived, or not for everybody", ""}
 	case errors.Is(err, context.DeadlineExceeded):
 		return fault{http.StatusGatewayTimeout, "the question takes too long; ask a narrower one", ""}
 	case errors.Is(err, context.Canceled): // the client has left, or the process ends

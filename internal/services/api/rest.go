@@ -39,6 +39,11 @@ func (s *Service) rest(mux *http.ServeMux) {
 			"those their authors deleted. A page of large events is shorter than the limit: follow next until it is absent. "+
 			"An archive may be an index, which keeps most events without tags, content and signature: such an entry has "+
 			"index_only. It fits a tag condition when the hash of its tag does."))
+	huma.Get(api, "/api/v1/events/{id}", s.getEvent, describeOne("event", "One archived event",
+		"Not found are events that are not archived and those that strangers are not served, as in the list of events. "+
+			"Of an event that a newer version has superseded this is the old one."))
+	huma.Get(api, "/api/v1/events/{id}/relays", s.getEventRelays, describeOne("event-relays", "The relays that carry an event",
+		"The first one first."))
 
 	document, err := json.Marshal(api.OpenAPI())
 	if err != nil {
@@ -55,6 +60,14 @@ func describe(id, summary, text string) func(*huma.Operation) {
 	return func(o *huma.Operation) {
 		o.OperationID, o.Summary, o.Description = id, summary, text
 		o.Errors = []int{http.StatusUnprocessableEntity, http.StatusInternalServerError, http.StatusGatewayTimeout}
+	}
+}
+
+// describeOne is describe of a route to one thing.
+func describeOne(id, summary, text string) func(*huma.Operation) {
+	return func(o *huma.Operation) {
+		describe(id, summary, text)(o)
+		o.Errors = append(o.Errors, http.StatusNotFound)
 	}
 }
 
@@ -241,6 +254,38 @@ func (s *Service) getEvents(ctx context.Context, in *eventsInput) (*eventsOutput
 		body.Events[i] = event{text}
 	}
 	return &eventsOutput{body}, nil
+}
+
+type eventInput struct {
+	ID string `path:"id" pattern:"^[0-9a-f]{64}$" doc:"of the event, 64 lower-case hex digits"`
+}
+
+type eventOutput struct{ Body event }
+
+func (s *Service) getEvent(ctx context.Context, in *eventInput) (*eventOutput, error) {
+	id, err := nostr.ParseID(in.ID)
+	if err != nil {
+		return nil, huma.Error404NotFound(err.Error())
+	}
+	text, err := s.query.Event(ctx, id)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &eventOutput{event{text}}, nil
+}
+
+type eventRelaysOutput struct{ Body query.Carriers }
+
+func (s *Service) getEventRelays(ctx context.Context, in *eventInput) (*eventRelaysOutput, error) {
+	id, err := nostr.ParseID(in.ID)
+	if err != nil {
+		return nil, huma.Error404NotFound(err.Error())
+	}
+	carriers, err := s.query.EventRelays(ctx, id)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &eventRelaysOutput{carriers}, nil
 }
 
 // problem turns an error into what a client may know of it.

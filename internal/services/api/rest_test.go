@@ -35,6 +35,7 @@ var volatile = regexp.MustCompile(`"(store_bytes|at|median_seconds|max_seconds)"
 func TestAnswers(t *testing.T) {
 	db := newStore(t)
 	events := fill(t, db)
+	private := event(1, 4, base+5, "for one only") // archived by fill
 	h := newAPI(db).Handler()
 	for _, test := range []struct{ golden, target string }{
 		{"stats.json", "/api/v1/stats"},
@@ -44,6 +45,8 @@ func TestAnswers(t *testing.T) {
 		{"events.json", "/api/v1/events"},
 		{"events_page.json", "/api/v1/events?kinds=1,0&limit=2"},
 		{"events_none.json", "/api/v1/events?kinds=4"},
+		{"event.json", "/api/v1/events/" + events[1].ID.String()},
+		{"event_relays.json", "/api/v1/events/" + events[1].ID.String() + "/relays"},
 		{"problem_ids.json", "/api/v1/events?ids=" + events[0].ID.String() + ",xyz&authors=" + strings.ToUpper(events[0].PubKey.String())},
 		{"problem_limit.json", "/api/v1/relays?limit=1001"},
 		{"problem_enum.json", "/api/v1/relays?state=sleepy"},
@@ -51,6 +54,9 @@ func TestAnswers(t *testing.T) {
 		{"problem_twice.json", "/api/v1/events?kinds=1&kinds=2"},
 		{"problem_cursor.json", "/api/v1/events?after=here"},
 		{"problem_absent.json", "/api/v1/nothing"},
+		{"problem_event.json", "/api/v1/events/" + events[1].ID.String()[:63]},
+		{"problem_private.json", "/api/v1/events/" + private.ID.String()},
+		{"problem_private.json", "/api/v1/events/" + private.ID.String() + "/relays"},
 	} {
 		w := ask(t, h, http.MethodGet, test.target)
 		golden(t, test.golden, indent(t, w))
@@ -267,6 +273,9 @@ func TestOpenAPI(t *testing.T) {
 		"/api/v1/stats":  nil,
 		"/api/v1/relays": {"after", "limit", "network", "state"},
 		"/api/v1/events": {"after", "authors", "ids", "kinds", "limit", "since", "tag", "until"},
+
+		"/api/v1/events/{id}":        {"id"},
+		"/api/v1/events/{id}/relays": {"id"},
 	}
 	paths := document["paths"].(map[string]any)
 	if len(paths) != len(parameters) {
@@ -353,7 +362,7 @@ func TestAnswersFitSchemas(t *testing.T) {
 
 func testAnswersFitSchemas(t *testing.T, keep store.Keep) {
 	db := newStoreOf(t, keep)
-	fill(t, db)
+	events := fill(t, db)
 	h := newAPI(db).Handler()
 	var document struct {
 		Paths      map[string]struct{ Get operation }
@@ -362,7 +371,8 @@ func testAnswersFitSchemas(t *testing.T, keep store.Keep) {
 	must(t, json.Unmarshal(ask(t, h, http.MethodGet, "/api/openapi.json").Body.Bytes(), &document))
 	for path, route := range document.Paths {
 		var answer any
-		must(t, json.Unmarshal(ask(t, h, http.MethodGet, path).Body.Bytes(), &answer))
+		target := strings.ReplaceAll(path, "{id}", events[1].ID.String())
+		must(t, json.Unmarshal(ask(t, h, http.MethodGet, target).Body.Bytes(), &answer))
 		for _, wrong := range misfits(document.Components.Schemas, route.Get.Responses["200"].Content["application/json"].Schema, path, answer) {
 			t.Error(wrong)
 		}
