@@ -257,7 +257,7 @@ func (s *Service) getEvents(ctx context.Context, in *eventsInput) (*eventsOutput
 }
 
 type eventInput struct {
-	ID string `path:"id" pattern:"^[0-9a-f]{64}$" doc:"of the event, 64 lower-case hex digits"`
+	ID string `path:"id" pattern:"^[0-9a-f]{64}$" doc:"of the event, 64 lower-case hex digits" example:"64ee9b916675384031e55d868139aa1aa6f66c46646153d51b8d96e3003e7baa"`
 }
 
 type eventOutput struct{ Body event }
