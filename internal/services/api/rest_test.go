@@ -291,7 +291,7 @@ func TestOpenAPI(t *testing.T) {
 		for _, p := range list {
 			p := p.(map[string]any)
 			have = append(have, p["name"].(string))
-			if p["in"] != "query" || p["description"] == nil || p["schema"].(map[string]any)["type"] == nil {
+			if p["in"] != "query" && p["in"] != "path" || p["description"] == nil || p["schema"].(map[string]any)["type"] == nil {
 				t.Errorf("%s: parameter is not described: %v", path, p)
 			}
 		}
