@@ -203,7 +203,7 @@ func TestPipeline(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := validator.DefaultConfig()
-	cfg.Parallel, cfg.Timeout = 2, config.Duration(4*time.Second)
+	cfg.Parallel, cfg.Timeout = 2, config.Duration(20*time.Second)
 	dialled := dial.DefaultConfig()
 	dialled.AllowLocal, dialled.PerAddress = true, 2*n
 	if err := validator.New(cfg, db, dial.New(dialled), "test", slog.New(slog.DiscardHandler)).Cycle(t.Context()); err != nil {
