@@ -164,7 +164,7 @@ func (s *Service) askOne(ctx context.Context, source store.Source) answer {
 		}
 	}
 	a.result.NextDue = now.Add(wait).Unix() + 1
-	s.log.DebugContext(ctx, "source asked", "class", string(source.Class), "source", source.Name,
+	s.log.DebugContext(ctx, "source asked", "class", string(source.Class), "name", source.Name,
 		"cause", string(a.result.Cause), "mentions", len(a.mentions))
 	return a
 }

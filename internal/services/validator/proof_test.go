@@ -1,6 +1,7 @@
 package validator
 
 import (
+	"maps"
 	"testing"
 
 	"bigbrotr/internal/core/nostr"
@@ -20,9 +21,7 @@ func seconds(from, to int, name byte) sample {
 func join(samples ...sample) sample {
 	all := sample{}
 	for _, s := range samples {
-		for id, at := range s {
-			all[id] = at
-		}
+		maps.Copy(all, s)
 	}
 	return all
 }

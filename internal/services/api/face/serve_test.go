@@ -205,8 +205,12 @@ func TestCount(t *testing.T) {
 		return m.Count
 	}
 	for _, filters := range [][]nostr.Filter{
-		{{}}, {{Kinds: []nostr.Kind{1}}}, {{Kinds: []nostr.Kind{0, 30023}}}, {{Authors: []nostr.PubKey{author(1)}}, {Kinds: []nostr.Kind{7}}},
-		{{Limit: new(3)}}, {{IDs: []nostr.ID{events[0].ID, target.ID}}},
+		{{}},
+		{{Kinds: []nostr.Kind{1}}},
+		{{Kinds: []nostr.Kind{0, 30023}}},
+		{{Authors: []nostr.PubKey{author(1)}}, {Kinds: []nostr.Kind{7}}},
+		{{Limit: new(3)}},
+		{{IDs: []nostr.ID{events[0].ID, target.ID}}},
 	} {
 		have := count(filters...)
 		if want := len(known.served(unlimited(filters), nil, 1<<40, 1<<40)); have.Count != int64(want) || have.Approximate || have.HLL != nil {
