@@ -161,7 +161,8 @@ func TestProcesses(t *testing.T) {
 		t.Errorf("%d events, want %d", len(held), visible(n))
 	}
 	for _, r := range n.Relays() {
-		if s := r.Stats(); s.MaxOpen > 2 {
+		// Two at work, and a tail that rests.
+		if s := r.Stats(); s.MaxOpen > 3 {
 			t.Errorf("%s had %d sessions at once", r.URL(), s.MaxOpen)
 		}
 	}
