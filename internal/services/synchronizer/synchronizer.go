@@ -403,11 +403,7 @@ func (s *Service) connect(ctx context.Context, u relay.URL) (pager, func(), erro
 	if err != nil {
 		return nil, nil, err
 	}
-	return sess, func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
-		defer cancel()
-		sess.Close(closing)
-	}, nil
+	return sess, func() { farewell(ctx, sess) }, nil
 }
 
 // passAge is after how long a pass that does not end is begun anew.

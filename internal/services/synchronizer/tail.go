@@ -59,6 +59,7 @@ type tail struct {
 	err     error // of saving
 	noise   int64 // messages that could not be read, at the last look
 	visited bool  // a visit has the connection
+	left    bool  // the tail has ended meanwhile: the visit closes it
 }
 
 func newTail(t *Tails, work store.Work) *tail {
@@ -133,11 +134,10 @@ func (t *tail) follow(ctx context.Context) (dial.Cause, error) {
 		return cause, nil
 	}
 	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
-		defer cancel()
-		sess.Close(closing)
+		if !t.leave() {
+			farewell(ctx, sess)
+		}
 	}()
-	defer t.withdraw()
 
 	var cause dial.Cause
 	for _, limit := range tailLimits {
@@ -243,11 +243,20 @@ func (t *tail) stand(ctx context.Context, sess *session.Session) error {
 	return nil
 }
 
-// withdraw takes the connection back from visits to come.
-func (t *tail) withdraw() {
+// leave keeps the connection from visits to come, and reports whether one has it
+// that is to close it.
+func (t *tail) leave() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.session = nil
+	t.session, t.left = nil, true
+	return t.visited
+}
+
+// farewell closes a session.
+func farewell(ctx context.Context, sess *session.Session) {
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	sess.Close(closing)
 }
 
 // lend gives a visit the connection.
@@ -262,14 +271,21 @@ func (t *tail) lend(ctx context.Context) (pager, func(), bool) {
 		return nil, nil, false
 	}
 	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.left {
+		return nil, nil, false
+	}
 	t.visited = true
-	t.mu.Unlock()
 	return sess, func() {
 		stats := sess.Stats()
 		t.mu.Lock()
 		t.visited, t.noise = false, stats.Malformed+stats.Oversize
+		left := t.left
 		t.mu.Unlock()
-		if !sess.Rest() {
+		switch {
+		case left:
+			farewell(ctx, sess)
+		case !sess.Rest():
 			t.cancel()
 		}
 	}, true

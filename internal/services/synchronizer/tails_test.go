@@ -398,6 +398,32 @@ func TestTailsThatFail(t *testing.T) {
 	})
 }
 
+// TestVisitOutlastsTail ends a tail whose connection a visit has: the visit goes
+// on, and closes it.
+func TestVisitOutlastsTail(t *testing.T) {
+	s := newShore(t, 109)
+	r, row := s.add(simnet.Behaviour{Cap: 100}, history(1, 50)...)
+	s.stands(row)
+	tails := s.svc.Tails()
+	p, leave, ok := tails.borrow(t.Context(), row.ID)
+	if !ok {
+		t.Fatal("the tail has no connection")
+	}
+	s.end()
+	if tail := s.tail(row); tail.Since != 0 {
+		t.Errorf("the tail has not ended: %+v", tail)
+	}
+	page, err := p.Req(t.Context(), nostr.Filter{Limit: new(10)}, func([]byte) error { return nil })
+	if err != nil || !page.End.EOSE() || page.Events != 10 {
+		t.Errorf("the visit gets %d events, %s, %v", page.Events, page.End.Kind, err)
+	}
+	leave()
+	s.until("the connection is closed", func() bool { return r.Stats().Open == 0 })
+	if _, _, ok := tails.borrow(t.Context(), row.ID); ok {
+		t.Error("it is lent once more")
+	}
+}
+
 // TestTailIsOnes shows that of two processes one follows a relay.
 func TestTailIsOnes(t *testing.T) {
 	s := newShore(t, 107)
