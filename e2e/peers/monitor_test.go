@@ -123,7 +123,8 @@ func TestMonitorOfKhatru(t *testing.T) {
 	}
 	want := map[string]probe.Verdict{
 		"max_limit": probe.Kept, "NIP-9": probe.Kept, "NIP-11": probe.Kept, "NIP-45": probe.Kept, "NIP-77": probe.Kept,
-		"NIP-42": probe.Untested, "NIP-70": probe.Kept,
+		// It sends a challenge along with the refusal of a protected event.
+		"NIP-42": probe.Kept, "NIP-70": probe.Kept,
 		// Which go-nostr writes as 0 when there are none.
 		"created_at_lower_limit": probe.Untested, "created_at_upper_limit": probe.Untested,
 	}
