@@ -69,7 +69,7 @@ func (f *Face) serveDocument(w http.ResponseWriter, r *http.Request) {
 	}
 	text, err := json.Marshal(document{
 		Name: f.cfg.Name, Description: f.description(keep), PubKey: f.cfg.PubKey, Contact: f.cfg.Contact,
-		NIPs: supported, Software: "https://github.com/BigBrotr/bigbrotr", Version: f.version,
+		NIPs: supported, Software: "bigbrotr", Version: f.version,
 		Limitation: limitation{
 			MaxMessage: maxMessage, MaxSubs: f.cfg.Subscriptions, MaxLimit: f.cfg.MaxLimit,
 			DefaultLimit: f.cfg.DefaultLimit, MaxSubID: nostr.MaxSub, Restricted: true,
