@@ -22,7 +22,6 @@ type document struct {
 	PubKey      string     `json:"pubkey,omitempty"`
 	Contact     string     `json:"contact,omitempty"`
 	NIPs        []int      `json:"supported_nips"`
-	Software    string     `json:"software"`
 	Version     string     `json:"version"`
 	Limitation  limitation `json:"limitation"`
 }
@@ -69,7 +68,7 @@ func (f *Face) serveDocument(w http.ResponseWriter, r *http.Request) {
 	}
 	text, err := json.Marshal(document{
 		Name: f.cfg.Name, Description: f.description(keep), PubKey: f.cfg.PubKey, Contact: f.cfg.Contact,
-		NIPs: supported, Software: "bigbrotr", Version: f.version,
+		NIPs: supported, Version: f.version,
 		Limitation: limitation{
 			MaxMessage: maxMessage, MaxSubs: f.cfg.Subscriptions, MaxLimit: f.cfg.MaxLimit,
 			DefaultLimit: f.cfg.DefaultLimit, MaxSubID: nostr.MaxSub, Restricted: true,
