@@ -141,8 +141,7 @@ func (t *Tails) due(ctx context.Context, group *errgroup.Group, relay store.Rela
 		}
 		one := newTail(t, work)
 		t.mu.Lock()
-		if other := t.held[work.Relay.ID]; other != nil { // its lease ran out below it
-			other.cancel()
+		if t.held[work.Relay.ID] != nil { // its lease ran out, and is ours again
 			t.mu.Unlock()
 			continue
 		}
