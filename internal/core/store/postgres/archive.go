@@ -602,7 +602,12 @@ type placed struct {
 // Head implements store.EventScanner.
 func (db *DB) Head(ctx context.Context) (store.Cursor, error) {
 	var epoch, last int64
-	if err := db.read(ctx, func(q querier) error { return q.QueryRow(ctx, sqlEpoch).Scan(&epoch, &last) }); err != nil {
+	if err := db.read(ctx, func(q querier) (err error) {
+		if epoch, err = readEpoch(ctx, q); err != nil {
+			return err
+		}
+		return q.QueryRow(ctx, sqlLastBatch).Scan(&last)
+	}); err != nil {
 		return "", fmt.Errorf("read the head: %w", err)
 	}
 	return store.Cursor(cursor{epoch, last, math.MaxInt64}.String()), nil

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/user"
@@ -335,8 +336,12 @@ func TestMigrateTogether(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := ran.Load(); n != newest() {
-		t.Errorf("%d steps ran, there are %d", n, newest())
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := ran.Load(); n != int64(len(files)) {
+		t.Errorf("%d steps ran, there are %d", n, len(files))
 	}
 }
 
