@@ -168,10 +168,9 @@ func (s *Service) timeout(n relay.Network) time.Duration {
 
 // networks are those that can be dialled, and the longest timeout among them.
 func (s *Service) networks() (list []relay.Network, longest time.Duration) {
-	for _, n := range []relay.Network{relay.Clearnet, relay.Tor, relay.I2P, relay.Loki} {
-		if s.kit.Dialer.Enabled(n) {
-			list, longest = append(list, n), max(longest, s.timeout(n))
-		}
+	list = s.kit.Dialer.Networks()
+	for _, n := range list {
+		longest = max(longest, s.timeout(n))
 	}
 	return list, longest
 }

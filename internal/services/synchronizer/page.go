@@ -254,20 +254,13 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 		return true
 	}
 
-	var arena []byte
-	var ends []int
+	var frames arena
 	sort := func() error {
-		raws := make([][]byte, len(ends))
-		start := 0
-		for i, end := range ends {
-			raws[i] = arena[start:end:end]
-			start = end
-		}
-		sorted, err := v.intake.Sort(ctx, raws, keep)
+		sorted, err := v.intake.Sort(ctx, frames.list(), keep)
 		if err != nil {
 			return fmt.Errorf("sort page: %w", err)
 		}
-		arena, ends = arena[:0], ends[:0]
+		frames.clear()
 		p.rest = sorted
 		v.account(p, asked)
 		return nil
@@ -280,7 +273,7 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 			p.flood = true
 			return session.ErrStop
 		}
-		if len(ends) > 0 && len(arena)+len(raw) > sliceBytes {
+		if len(frames.ends) > 0 && len(frames.bytes)+len(raw) > sliceBytes {
 			if err := sort(); err != nil {
 				return err
 			}
@@ -288,8 +281,7 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 				return err
 			}
 		}
-		arena = append(arena, raw...)
-		ends = append(ends, len(arena))
+		frames.add(raw)
 		return nil
 	})
 	v.spent(got.Bytes)

@@ -241,7 +241,7 @@ func (s *Service) one(ctx context.Context, sum *tally) (bool, error) {
 	defer cancel()
 	due, err := s.store.DueRelays(working, store.Due{
 		Service: Name, Now: now.Unix(), Limit: 1, Owner: s.owner,
-		Until: now.Add(s.workTime() + endTime).Unix(), Networks: s.networks(),
+		Until: now.Add(s.workTime() + endTime).Unix(), Networks: s.dialer.Networks(),
 	})
 	if err != nil {
 		return false, fmt.Errorf("lease relays: %w", err)
@@ -289,16 +289,6 @@ const (
 // the visit has had its time. The lease lasts endTime longer.
 func (s *Service) workTime() time.Duration {
 	return storeTime + standTime + dialTime + s.cfg.VisitTime.Std() + s.cfg.Answer.Std()
-}
-
-func (s *Service) networks() []relay.Network {
-	var out []relay.Network
-	for _, n := range []relay.Network{relay.Clearnet, relay.Tor, relay.I2P, relay.Loki} {
-		if s.dialer.Enabled(n) {
-			out = append(out, n)
-		}
-	}
-	return out
 }
 
 // Sync walks a relay to the end, without the bounds of a visit. progress, which

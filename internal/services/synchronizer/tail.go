@@ -52,9 +52,8 @@ type tail struct {
 	since   int64              // 0 until it stands
 	heard   int64
 	session *session.Session // nil until it stands
-	arena   []byte
-	ends    []int
-	last    int64 // when the newest of arena came
+	taken   arena
+	last    int64 // when the newest of taken came
 	busy    bool  // a batch is being gathered or saved
 	err     error // of saving
 	noise   int64 // messages that could not be read, at the last look
@@ -155,7 +154,7 @@ func (t *tail) follow(ctx context.Context) (dial.Cause, error) {
 	switch {
 	case t.err != nil:
 		err = t.err
-	case err == nil && len(t.ends) > 0:
+	case err == nil && len(t.taken.ends) > 0:
 		err = t.save(ctx) // what came after the last batch
 	}
 	return cause, err
@@ -300,9 +299,8 @@ func (t *tail) take(ctx, until context.Context, raw []byte) error {
 			defer t.mu.Unlock()
 			return t.err
 		}
-		if len(t.ends) == 0 || len(t.arena)+len(raw) <= tailBytes && len(t.ends) < tailEvents {
-			t.arena = append(t.arena, raw...)
-			t.ends = append(t.ends, len(t.arena))
+		if len(t.taken.ends) == 0 || len(t.taken.bytes)+len(raw) <= tailBytes && len(t.taken.ends) < tailEvents {
+			t.taken.add(raw)
 			t.last = t.tails.s.now().Unix()
 			if !t.busy {
 				t.busy = true
@@ -332,7 +330,7 @@ func (t *tail) batches(ctx, until context.Context) {
 		}
 		t.mu.Lock()
 		err := t.save(ctx)
-		t.busy = err == nil && len(t.ends) > 0
+		t.busy = err == nil && len(t.taken.ends) > 0
 		again := t.busy
 		t.mu.Unlock()
 		<-t.tails.saves
@@ -356,14 +354,14 @@ func (t *tail) fail(err error) {
 
 // save writes what was taken. t.mu is held, and is not while the archive works.
 func (t *tail) save(ctx context.Context) error {
-	arena, ends, last := t.arena, t.ends, t.last
-	t.arena, t.ends = nil, nil
+	taken, last := t.taken, t.last
+	t.taken = arena{} // an idle tail keeps no memory
 	t.mu.Unlock()
 	select {
 	case t.drained <- struct{}{}:
 	default:
 	}
-	err := t.archive(ctx, arena, ends)
+	err := t.archive(ctx, taken.list())
 	t.mu.Lock()
 	if err == nil && t.since > 0 {
 		t.heard = max(t.heard, last-tailSlack)
@@ -372,14 +370,8 @@ func (t *tail) save(ctx context.Context) error {
 }
 
 // archive sorts and saves one batch.
-func (t *tail) archive(ctx context.Context, arena []byte, ends []int) error {
+func (t *tail) archive(ctx context.Context, raws [][]byte) error {
 	s := t.tails.s
-	raws := make([][]byte, len(ends))
-	start := 0
-	for i, end := range ends {
-		raws[i] = arena[start:end:end]
-		start = end
-	}
 	sorted, err := s.intake.Sort(ctx, raws, nil)
 	if err != nil {
 		return fmt.Errorf("sort arrivals: %w", err)

@@ -124,7 +124,7 @@ func (t *Tails) due(ctx context.Context, group *errgroup.Group, relay store.Rela
 	now := t.s.now()
 	works, err := t.s.store.DueRelays(ctx, store.Due{
 		Service: TailName, Now: now.Unix(), Limit: limit, Owner: t.s.owner, Until: now.Add(tailLease).Unix(),
-		Networks: t.s.networks(), Relay: relay,
+		Networks: t.s.dialer.Networks(), Relay: relay,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease tails: %w", err)

@@ -465,7 +465,7 @@ func TestTailsSideBySide(t *testing.T) {
 	var most int
 	look := func() bool {
 		one.mu.Lock()
-		most = max(most, len(one.arena))
+		most = max(most, len(one.taken.bytes))
 		one.mu.Unlock()
 		return true
 	}

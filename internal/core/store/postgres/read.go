@@ -226,12 +226,13 @@ const (
 const sqlPlanner = `SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true), set_config('random_page_cost', '1', true),
 	set_config('enable_bitmapscan', CASE WHEN $1 THEN 'on' ELSE 'off' END, true)`
 
-// ask runs a statement that is planned for its values.
-func (s *search) ask(ctx context.Context, conn querier, scan func(pgx.Rows) error, sql string, args ...any) (err error) {
+// eachPlanned is each for a statement that is planned for its values. bitmaps
+// lets it read an index out of order.
+func eachPlanned(ctx context.Context, q querier, bitmaps bool, scan func(pgx.Rows) error, sql string, args ...any) (err error) {
 	var b pgx.Batch
-	b.Queue(sqlPlanner, s.bitmaps)
+	b.Queue(sqlPlanner, bitmaps)
 	b.Queue(sql, args...)
-	results := conn.SendBatch(ctx, &b)
+	results := q.SendBatch(ctx, &b)
 	defer func() { err = errors.Join(err, results.Close()) }()
 	if _, err := results.Exec(); err != nil {
 		return err
@@ -241,6 +242,14 @@ func (s *search) ask(ctx context.Context, conn querier, scan func(pgx.Rows) erro
 		return err
 	}
 	return scanAll(rows, scan)
+}
+
+// ask runs a statement of the search: what is costly is planned for its values.
+func (s *search) ask(ctx context.Context, conn querier, scan func(pgx.Rows) error, sql string, args ...any) error {
+	if s.costly {
+		return eachPlanned(ctx, conn, s.bitmaps, scan, sql, args...)
+	}
+	return each(ctx, conn, scan, sql, args...)
 }
 
 func (s *search) run(ctx context.Context, conn querier) error {
@@ -377,11 +386,7 @@ func (s *search) take(ctx context.Context, conn querier, from int64) (more bool,
 	var records []store.Record
 	n, size := 0, s.size
 	var last store.Position
-	ask := s.ask
-	if !s.costly {
-		ask = each
-	}
-	if err := ask(ctx, conn, func(rows pgx.Rows) error {
+	if err := s.ask(ctx, conn, func(rows pgx.Rows) error {
 		if size > pageBytes {
 			more = true // the rest is asked for again, if at all
 			return nil

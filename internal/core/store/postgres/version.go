@@ -99,7 +99,7 @@ func newestOf(ctx context.Context, q querier, events []store.Stored, lines map[i
 	}
 	newest := store.Newest{}
 	// As statements over the events of authors are planned for pages.
-	err := (&search{bitmaps: true}).ask(ctx, q, func(rows pgx.Rows) error {
+	err := eachPlanned(ctx, q, true, func(rows pgx.Rows) error {
 		var pubkey, id []byte
 		var kind, at int64
 		var d *int64
