@@ -485,3 +485,18 @@ func TestTailsSideBySide(t *testing.T) {
 	}
 	t.Logf("at most %d bytes were held of %d events", most, len(all))
 }
+
+// TestKeep gives to a tail the claims whose REQ was sent after it stood, and no
+// others: what arrived between the REQ and the tail has come by neither.
+func TestKeep(t *testing.T) {
+	claims := func() []store.Coverage { return []store.Coverage{{AsOf: 99}, {AsOf: 100}, {AsOf: 101}} }
+	for since, want := range map[int64][]int64{0: {0, 0, 0}, 100: {0, 100, 100}} {
+		got := claims()
+		(&visit{tail: store.Tail{Since: since}}).keep(got)
+		for i, c := range got {
+			if c.Tail != want[i] {
+				t.Errorf("a claim as of %d belongs to the tail of %d, want %d, where one stood since %d", c.AsOf, c.Tail, want[i], since)
+			}
+		}
+	}
+}
