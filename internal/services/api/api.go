@@ -1,14 +1,11 @@
-// Package api owns what the archive shows to people and programs over HTTP: the
-// pages, REST below /api/v1, and the health of the process. It only reads, and
-// asks everything through the catalogue of package query. At the address of the
-// pages it lets package face be a relay.
+// Package api owns what the archive shows to people and programs over HTTP: REST
+// below /api/v1, the health of the process and, by package pages, the pages. It
+// only reads, and asks everything through the catalogue of package query. At the
+// address of the pages it lets package face be a relay.
 package api
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,8 +20,9 @@ import (
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/service"
-	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/services/api/answer"
 	"bigbrotr/internal/services/api/face"
+	"bigbrotr/internal/services/api/pages"
 )
 
 // Config is what an operator may choose.
@@ -73,6 +71,7 @@ type Service struct {
 	cfg     Config
 	query   *query.Catalogue
 	face    *face.Face
+	pages   *pages.Pages
 	process Process
 	log     *slog.Logger
 
@@ -81,9 +80,11 @@ type Service struct {
 
 // New returns an api that reads from st.
 func New(cfg Config, st Store, process Process, log *slog.Logger) *Service {
+	catalogue := query.New(st)
 	return &Service{
-		cfg: cfg, query: query.New(st), process: process, log: log,
-		face: face.New(cfg.Relay, st, cfg.Timeout.Std(), process.Version, process.Registry, log),
+		cfg: cfg, query: catalogue, process: process, log: log,
+		face:  face.New(cfg.Relay, st, cfg.Timeout.Std(), process.Version, process.Registry, log),
+		pages: pages.New(catalogue, process.Version, log),
 	}
 }
 
@@ -159,16 +160,16 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) handler() http.Handler {
 	mux := http.NewServeMux()
 	s.rest(mux)
-	s.pages(mux)
+	s.pages.Register(mux)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		plain(w, http.StatusOK, "ok\n")
+		answer.Plain(w, http.StatusOK, "ok\n")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := s.process.Ready(r.Context()); err != nil {
-			plain(w, http.StatusServiceUnavailable, err.Error()+"\n")
+			answer.Plain(w, http.StatusServiceUnavailable, err.Error()+"\n")
 			return
 		}
-		plain(w, http.StatusOK, "ready\n")
+		answer.Plain(w, http.StatusOK, "ready\n")
 	})
 	mux.Handle("GET /metrics", s.process.Metrics)
 	guarded := s.guard(mux)
@@ -194,49 +195,4 @@ func (s *Service) guard(next http.Handler) http.Handler {
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
-}
-
-func plain(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text))
-}
-
-// fixed serves what is the same for the life of the process. Browsers ask each
-// time whether they still have it, so that a new version shows at once.
-func fixed(contentType string, data []byte) http.Handler {
-	sum := sha256.Sum256(data)
-	tag := `"` + hex.EncodeToString(sum[:8]) + `"`
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Cache-Control", "no-cache")
-		h.Set("Content-Type", contentType)
-		h.Set("ETag", tag)
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
-	})
-}
-
-// fault is an error as a client may know it.
-type fault struct {
-	status int
-	text   string
-	place  string // of the request, for an error in it
-}
-
-// fault tells what a client may know of an error, and logs what it may not.
-func (s *Service) fault(ctx context.Context, err error) fault {
-	switch {
-	case errors.Is(err, query.ErrLimit):
-		return fault{http.StatusUnprocessableEntity, query.ErrLimit.Error(), "query.limit"}
-	case errors.Is(err, store.ErrCursor):
-		return fault{http.StatusUnprocessableEntity, "not the next of a page", "query.after"}
-	case errors.Is(err, store.ErrNotFound):
-		return fault{http.StatusNotFound, "it is not archived, or not for everybody", ""}
-	case errors.Is(err, context.DeadlineExceeded):
-		return fault{http.StatusGatewayTimeout, "the question takes too long; ask a narrower one", ""}
-	case errors.Is(err, context.Canceled): // the client has left, or the process ends
-		return fault{http.StatusServiceUnavailable, "the question was cut short", ""}
-	}
-	s.log.ErrorContext(ctx, "question failed", "error", err)
-	return fault{http.StatusInternalServerError, "the archive cannot answer now; the log says why", ""}
 }

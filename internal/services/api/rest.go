@@ -16,6 +16,7 @@ import (
 	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/services/api/answer"
 )
 
 // rest adds the routes below /api.
@@ -49,7 +50,7 @@ func (s *Service) rest(mux *http.ServeMux) {
 	if err != nil {
 		panic(err) // a type of ours that no schema describes
 	}
-	mux.Handle("GET /api/openapi.json", fixed("application/openapi+json", document))
+	mux.Handle("GET /api/openapi.json", answer.Fixed("application/openapi+json", document))
 	mux.HandleFunc("GET /api/", func(w http.ResponseWriter, r *http.Request) {
 		ctx := humago.NewContext(&huma.Operation{}, r, w)
 		_ = huma.WriteErr(api, ctx, http.StatusNotFound, "there is nothing at this address; /api/openapi.json lists what is")
@@ -290,9 +291,9 @@ func (s *Service) getEventRelays(ctx context.Context, in *eventInput) (*eventRel
 
 // problem turns an error into what a client may know of it.
 func (s *Service) problem(ctx context.Context, err error) error {
-	f := s.fault(ctx, err)
-	if f.status == http.StatusUnprocessableEntity {
-		return huma.NewError(f.status, "validation failed", &huma.ErrorDetail{Location: f.place, Message: f.text})
+	f := answer.FaultOf(ctx, s.log, err)
+	if f.Status == http.StatusUnprocessableEntity {
+		return huma.NewError(f.Status, "validation failed", &huma.ErrorDetail{Location: f.Place, Message: f.Text})
 	}
-	return huma.NewError(f.status, f.text)
+	return huma.NewError(f.Status, f.Text)
 }
