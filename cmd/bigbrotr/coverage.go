@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"bigbrotr/internal/app"
+	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/store"
 	"bigbrotr/internal/services/synchronizer"
 )
@@ -106,6 +108,17 @@ func readCoverage(ctx context.Context, st store.Store, text string, find func() 
 	return report, err
 }
 
+// short is a filter for a line: of many authors it tells the number.
+func short(text string) string {
+	f, err := nostr.ParseFilter([]byte(text))
+	if err != nil || len(f.Authors) < 3 {
+		return text
+	}
+	n := len(f.Authors)
+	f.Authors = nil
+	return fmt.Sprintf("%d authors, %s", n, f.AppendJSON(nil))
+}
+
 // barWidth is how many stretches of equal length the stripe of a filter shows.
 const barWidth = 60
 
@@ -150,8 +163,11 @@ func printCoverage(g *Globals, r coverageReport) error {
 	}
 	fmt.Fprintf(w, "relay\t%s\n", r.URL)
 	fmt.Fprintf(w, "levels\t1 walked, 2 asserted, 3 counted, 4 fingerprint-equal, . not covered; from %s until now\n", day(nostrBirth))
+	if len(r.Filters) > 0 && !slices.ContainsFunc(r.Filters, func(f filterCoverage) bool { return f.Filter == "{}" && len(f.Coverage) > 0 }) {
+		fmt.Fprintln(w, "whole\tnothing is claimed of the relay as a whole: what follows is of parts of it only")
+	}
 	for _, f := range r.Filters {
-		fmt.Fprintf(w, "filter\t%s\n", f.Filter)
+		fmt.Fprintf(w, "filter\t%s\n", short(f.Filter))
 		fmt.Fprintf(w, "  time\t[%s]\n", stripe(f.Coverage, now))
 		for i, c := range f.Coverage {
 			if i > 0 && f.Coverage[i-1].Hi+1 < c.Lo {

@@ -81,6 +81,9 @@ func printStats(g *Globals, url string, s query.Stats) error {
 	for _, c := range s.Coverage {
 		fmt.Fprintf(w, "coverage\tlevel %d on %d relays, %.1f years in all\n", c.Level, c.Relays, float64(c.Seconds)/(365.25*86400))
 	}
+	if s.Partly > 0 {
+		fmt.Fprintf(w, "\tparts only, by lists of kinds or authors, of %d relays\n", s.Partly)
+	}
 	fmt.Fprintf(w, "holes\t%d, %d events known to be missing\n", s.Holes.Count, s.Holes.Events)
 	fmt.Fprintf(w, "rejected\t%d\n", s.Rejected)
 	fmt.Fprintf(w, "lag\t%s median, %s at most\n", seconds(s.Lag.Median), seconds(s.Lag.Max))

@@ -26,6 +26,11 @@ func (r *Relay) turn(be *Behaviour, filters []nostr.Filter) page {
 	var p page
 	for i := range filters {
 		f := &filters[i]
+		if n := be.FirstAuthors; n > 0 && len(f.Authors) > n {
+			first := *f
+			first.Authors = f.Authors[:n]
+			f = &first
+		}
 		limit, w := be.limit(f), boundsOf(f, be)
 		keep := be.shows
 		if be.PostFilter {

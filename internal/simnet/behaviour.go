@@ -38,6 +38,11 @@ type Behaviour struct {
 	PostFilter bool
 	// Broad says which filters are refused for being too broad.
 	Broad Broad
+	// MostAuthors is how many authors a filter may name; 0 means any number.
+	MostAuthors int
+	// FirstAuthors is how many authors of a filter count; the others are left out
+	// and nobody says so. 0 means all.
+	FirstAuthors int
 	// Auth refuses everything until the client has authenticated (NIP-42).
 	Auth bool
 	// Rate limits requests.
@@ -352,6 +357,8 @@ func (be *Behaviour) refuses(f *nostr.Filter) string {
 		return "blocked: the filter is too broad"
 	case be.Broad == BroadAuthorless && len(f.IDs)+len(f.Authors) == 0:
 		return "blocked: name the authors you want"
+	case be.MostAuthors > 0 && len(f.Authors) > be.MostAuthors:
+		return "blocked: too many authors"
 	case len(f.Kinds) > 0 && len(be.Restricted) > 0 &&
 		!slices.ContainsFunc(f.Kinds, func(k nostr.Kind) bool { return !slices.Contains(be.Restricted, k) }):
 		return "auth-required: these kinds are private"

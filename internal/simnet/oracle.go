@@ -50,7 +50,7 @@ type RelayResult struct {
 
 // FalseClaim is an interval claimed as complete, and an event in it that the
 // relay showed at the time of the claim and that is neither held nor within a
-// hole.
+// hole of the same filter.
 type FalseClaim struct {
 	Claim store.Coverage
 	Event *Event
@@ -83,17 +83,24 @@ func (n *Network) Compare(accounts []Account) Result {
 				one.Archived++
 				continue
 			}
-			if slices.ContainsFunc(a.Holes, func(h store.Hole) bool { return a.about(h.Filter, e.Event) && covers(h, e.Event) }) {
-				one.InHoles++
-				continue
+			var filters []store.FilterID // whose holes it lies in
+			for _, h := range a.Holes {
+				if a.about(h.Filter, e.Event) && covers(h, e.Event) {
+					filters = append(filters, h.Filter)
+				}
 			}
-			one.Missing = append(one.Missing, e.Event)
-			missing[e.ID] = true
+			if len(filters) > 0 {
+				one.InHoles++
+			} else {
+				one.Missing = append(one.Missing, e.Event)
+				missing[e.ID] = true
+			}
 			for _, c := range claims {
 				if c.Lo > e.CreatedAt {
 					break
 				}
-				if c.Level > store.LevelUnknown && e.CreatedAt <= c.Hi && int64(e.added) < c.AsOf && a.about(c.Filter, e.Event) {
+				// The hole of one filter is no excuse for the claim of another.
+				if c.Level > store.LevelUnknown && e.CreatedAt <= c.Hi && int64(e.added) < c.AsOf && a.about(c.Filter, e.Event) && !slices.Contains(filters, c.Filter) {
 					one.FalseClaims = append(one.FalseClaims, FalseClaim{Claim: c, Event: e.Event})
 				}
 			}

@@ -104,6 +104,12 @@ func TestCompare(t *testing.T) {
 			"nothing at all", func(nostr.ID) bool { return false }, nil, nil,
 			simnet.Result{Relays: 1, Visible: 15, Missing: 15},
 		},
+		{
+			"a hole of another filter", except(events[3]),
+			[]store.Coverage{claim(0, 90, func(c *store.Coverage) { c.Filter = 2 })},
+			[]store.Hole{hole(0, 90, store.AnyKind)},
+			simnet.Result{Relays: 1, Visible: 15, Archived: 14, Holes: 1, FalseClaims: 1},
+		},
 	} {
 		got := n.Compare([]simnet.Account{{Relay: r.URL(), Held: test.held, Claims: test.claims, Holes: test.holes}})
 		if diff := cmp.Diff(test.want, got, cmpopts.IgnoreFields(simnet.Result{}, "PerRelay")); diff != "" {

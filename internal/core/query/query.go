@@ -52,7 +52,8 @@ type Stats struct {
 	Authors    int64           `json:"authors" doc:"distinct authors, estimated"`
 	Oldest     int64           `json:"oldest" doc:"lowest created_at from November 2020 on, Unix seconds; 0 when there is none"`
 	Newest     int64           `json:"newest" doc:"highest created_at up to tomorrow, Unix seconds; 0 when there is none"`
-	Coverage   []LevelCoverage `json:"coverage" nullable:"false" doc:"what is proved to be held, by level of proof"`
+	Coverage   []LevelCoverage `json:"coverage" nullable:"false" doc:"what is proved to be held of whole relays, by level of proof"`
+	Partly     int64           `json:"partly_covered" doc:"relays of which only parts are covered, by lists of kinds or authors or by configured filters"`
 	Holes      Holes           `json:"holes"`
 	Lag        Lag             `json:"lag"`
 	Rejected   int64           `json:"rejected" doc:"rows that could not be archived"`
@@ -125,6 +126,7 @@ func (c *Catalogue) readStats(ctx context.Context, now int64) (Stats, error) {
 		Oldest:     t.Oldest,
 		Newest:     t.Newest,
 		Coverage:   []LevelCoverage{},
+		Partly:     t.Partly,
 		Holes:      Holes{Count: t.Holes, Events: t.HoleEvents},
 		Lag:        Lag{Median: t.LagMedian, Max: t.LagMax},
 		Rejected:   t.Rejected,
@@ -173,18 +175,19 @@ func NewRelay(r store.RelaySummary) Relay {
 		ID: r.ID, URL: r.URL, Network: r.URL.Network(), State: r.State, Since: r.StateSince, Cause: string(r.Cause),
 		Name: r.Name, Software: r.Software, OpenMS: r.OpenMS, ReadMS: r.ReadMS,
 		CheckedAt: r.CheckedAt, LastUp: r.LastUp, FirstSeen: r.FirstSeen, Events: r.Events,
-		Coverage: Span{Lo: r.Lo, Hi: r.Hi, Level: r.Level, Gaps: r.Gaps, AsOf: r.AsOf},
+		Coverage: Span{Partly: r.Partly, Lo: r.Lo, Hi: r.Hi, Level: r.Level, Gaps: r.Gaps, AsOf: r.AsOf},
 		Holes:    r.Holes, MaxLimit: r.MaxLimit,
 	}
 }
 
 // Span is what is covered of a relay.
 type Span struct {
-	Lo    int64       `json:"lo" doc:"lowest second covered; lo and hi are 0 when none is" example:"1672531200"`
-	Hi    int64       `json:"hi" doc:"highest second covered" example:"1767229100"`
-	Level store.Level `json:"level" doc:"the weakest proof in between" example:"1"`
-	Gaps  int         `json:"gaps" doc:"uncovered stretches in between"`
-	AsOf  int64       `json:"as_of" doc:"the oldest time at which a part was true" example:"1767229100"`
+	Partly bool        `json:"partly,omitempty" doc:"whether nothing is claimed of the relay as a whole, but of lists of kinds or authors or of configured filters"`
+	Lo     int64       `json:"lo" doc:"lowest second covered; lo and hi are 0 when none is" example:"1672531200"`
+	Hi     int64       `json:"hi" doc:"highest second covered" example:"1767229100"`
+	Level  store.Level `json:"level" doc:"the weakest proof in between" example:"1"`
+	Gaps   int         `json:"gaps" doc:"uncovered stretches in between"`
+	AsOf   int64       `json:"as_of" doc:"the oldest time at which a part was true" example:"1767229100"`
 }
 
 // RelayPage is a page of relays by ascending URL.

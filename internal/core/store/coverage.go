@@ -89,6 +89,11 @@ type Calibration struct {
 	IgnoresUntil   bool
 	Counts         bool // answers COUNT
 	OpenRefused    bool // refuses filters without authors, ids or kinds
+	// AuthorList is how many authors it takes in a filter, of a relay that refuses
+	// filters without any; 0 of others.
+	AuthorList int
+	// Auth says how the relay has answered to authentication (NIP-42).
+	Auth AuthResult
 	// NoNegentropy is when the relay was found not to do NIP-77, or not as it
 	// should; 0 while nothing speaks against it. NegentropyCause says why in one
 	// word.
@@ -97,6 +102,16 @@ type Calibration struct {
 	// NegentropyMost is how many records it says it reconciles at most, or 0.
 	NegentropyMost int64
 }
+
+// AuthResult is what came of authenticating (NIP-42).
+type AuthResult string
+
+// What may come of it.
+const (
+	AuthNone     AuthResult = "" // it was not asked for
+	AuthAccepted AuthResult = "accepted"
+	AuthRefused  AuthResult = "refused"
+)
 
 // Coverages is the map of what is proved to be held. Claims and holes come
 // into it with the events that justify them, by Archive.SaveBatch.

@@ -57,9 +57,11 @@ func TestSummarize(t *testing.T) {
 		{"a gap", []store.Coverage{claim(11, 20, 3, 8), claim(5, 9, 4, 9)}, store.RelaySummary{Lo: 5, Hi: 20, Level: 3, AsOf: 8, Gaps: 1}},
 		{"one inside another", []store.Coverage{claim(0, 100, 3, 8), claim(5, 9, 4, 9), claim(90, 95, 4, 9)}, store.RelaySummary{Lo: 0, Hi: 100, Level: 3, AsOf: 8}},
 		{"to the ends of time", []store.Coverage{claim(math.MinInt64, 0, 1, 1), claim(2, math.MaxInt64, 1, 1)}, store.RelaySummary{Lo: math.MinInt64, Hi: math.MaxInt64, Level: 1, AsOf: 1, Gaps: 1}},
+		{"a list beside the whole", []store.Coverage{claim(5, 9, 2, 7), {Filter: 3, Interval: store.Interval{Lo: 0, Hi: 4}, Level: 1, AsOf: 1}}, store.RelaySummary{Lo: 5, Hi: 9, Level: 2, AsOf: 7}},
+		{"lists only", []store.Coverage{{Filter: 3, Interval: store.Interval{Lo: 0, Hi: 4}, Level: 1, AsOf: 1}}, store.RelaySummary{Partly: true, Hi: 4, Level: 1, AsOf: 1}},
 	} {
 		var got store.RelaySummary
-		got.Summarize(tt.claims)
+		got.Summarize(tt.claims, 0)
 		if d := cmp.Diff(tt.want, got, cmp.Comparer(func(a, b store.Relay) bool { return a == b })); d != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, d)
 		}

@@ -58,7 +58,14 @@ type EventReader interface {
 	// EventRelays returns the relays that delivered or named an event, first
 	// first; ErrNotFound when the event is not archived.
 	EventRelays(ctx context.Context, id nostr.ID) ([]Carried, error)
+	// Authors returns at most limit authors of events that a relay has, or with
+	// relay 0 of any, each once and in no order. It looks at the newest MaxLooked
+	// only.
+	Authors(ctx context.Context, relay RelayID, limit int) ([]nostr.PubKey, error)
 }
+
+// MaxLooked is how many events EventReader.Authors looks at.
+const MaxLooked = 100_000
 
 // RelayQuery asks for relays by ascending URL.
 type RelayQuery struct {
@@ -77,21 +84,29 @@ type RelaySummary struct {
 	ReadMS    float64
 	CheckedAt int64
 	Events    int64 // sightings
-	Lo, Hi    int64 // the lowest and highest second covered; both 0 when none
-	Level     Level // the lowest level between Lo and Hi
-	Gaps      int   // uncovered stretches between Lo and Hi
-	Holes     int
-	AsOf      int64 // the oldest as-of of its claims
-	MaxLimit  int   // the largest page it ever gave
-	SyncDue   int64
-	CheckDue  int64
-	Named     int64 // ids that it has, by the sums; 0 while none are kept
-	Withheld  int64 // ids of those that it does not deliver
-	Refused   int64 // ids of those that are not to be archived
+	// Partly says that nothing is claimed of the relay as a whole: what follows
+	// is of lists of kinds or authors, or of filters of the configuration.
+	Partly   bool
+	Lo, Hi   int64 // the lowest and highest second covered; both 0 when none
+	Level    Level // the lowest level between Lo and Hi
+	Gaps     int   // uncovered stretches between Lo and Hi
+	Holes    int
+	AsOf     int64 // the oldest as-of of its claims
+	MaxLimit int   // the largest page it ever gave
+	SyncDue  int64
+	CheckDue int64
+	Named    int64 // ids that it has, by the sums; 0 while none are kept
+	Withheld int64 // ids of those that it does not deliver
+	Refused  int64 // ids of those that are not to be archived
 }
 
-// Summarize puts the claims of all filters of a relay together.
-func (s *RelaySummary) Summarize(claims []Coverage) {
+// Summarize puts the claims of a relay together: those of all events, whose
+// filter is open, or where there are none those of all other filters.
+func (s *RelaySummary) Summarize(claims []Coverage, open FilterID) {
+	whole := slices.DeleteFunc(slices.Clone(claims), func(c Coverage) bool { return c.Filter != open })
+	if s.Partly = len(whole) == 0 && len(claims) > 0; !s.Partly {
+		claims = whole
+	}
 	if len(claims) == 0 {
 		return
 	}
@@ -118,7 +133,7 @@ type RelayReader interface {
 	Filter(ctx context.Context, id FilterID) (nostr.Filter, error)
 }
 
-// LevelTotal sums the claims of one level.
+// LevelTotal sums the claims of one level that are about all events of relays.
 type LevelTotal struct {
 	Level   Level
 	Relays  int64
@@ -142,6 +157,7 @@ type Totals struct {
 	Oldest     int64 // first and last created_at within the plausible window
 	Newest     int64 // (2020-11-01 to now + 1 day); 0 when there is none
 	Levels     []LevelTotal
+	Partly     int64 // relays of which only lists of kinds or authors, or configured filters, are covered
 	Holes      int64
 	HoleEvents int64 // known to be missing
 	Rejected   int64

@@ -67,7 +67,8 @@ func (v *visit) doubtUntil() {
 // refuses a filter of nothing else while it serves the open one. Then it may
 // drop them from other pages after the limit has been counted.
 func (v *visit) calibratePrivate(ctx context.Context) error {
-	if v.cal.PostFiltering || v.private || !v.calibrating {
+	// Who refuses every filter without authors refuses that of a kind for this.
+	if v.cal.PostFiltering || v.private || !v.calibrating || v.cal.AuthorList > 0 {
 		return nil
 	}
 	v.private = true

@@ -50,6 +50,12 @@ func (v *visit) lists(ctx context.Context, reason store.HoleReason) error {
 	if len(stretches) == 0 {
 		return nil
 	}
+	if v.cal.AuthorList > 0 {
+		if err := v.authorSets(ctx, stretches); err != nil {
+			return err
+		}
+		return v.hidden(ctx, stretches, reason)
+	}
 	for chunk := range slices.Chunk(publicKinds, listChunk) {
 		if err := v.list(ctx, chunk, stretches); err != nil {
 			return err
@@ -86,17 +92,32 @@ const listChunk = 40
 func (v *visit) list(ctx context.Context, kinds []nostr.Kind, stretches []store.Interval) error {
 	f := v.filter
 	f.Kinds = kinds
+	taken, err := v.part(ctx, f, stretches)
+	if err != nil || taken || len(kinds) == 1 { // a single kind that is refused is not for us
+		return err
+	}
+	half := len(kinds) / 2
+	if err := v.list(ctx, kinds[:half:half], stretches); err != nil {
+		return err
+	}
+	return v.list(ctx, kinds[half:], stretches)
+}
+
+// part walks the stretches with a filter that asks for a part of what the visit
+// is about, and claims them for that filter. It reports false when the relay
+// does not take it.
+func (v *visit) part(ctx context.Context, f nostr.Filter, stretches []store.Interval) (bool, error) {
 	id, err := v.store.FilterID(ctx, f)
 	if err != nil {
-		return v.local(ctx, err)
+		return false, v.local(ctx, err)
 	}
 	open, err := v.open(ctx, id, false)
 	if err != nil {
-		return err
+		return false, err
 	}
 	v.listIDs = append(v.listIDs, id)
 	w := v.walk(f, id)
-	w.listed = true
+	w.listed = len(f.Kinds) > 0
 	for _, gap := range slices.Backward(open) {
 		for _, s := range slices.Backward(stretches) {
 			part := store.Interval{Lo: max(gap.Lo, s.Lo), Hi: min(gap.Hi, s.Hi)}
@@ -105,21 +126,14 @@ func (v *visit) list(ctx context.Context, kinds []nostr.Kind, stretches []store.
 			}
 			err := w.gap(ctx, part)
 			if h, ok := errors.AsType[*halt](err); ok && h.why == unwanted {
-				if len(kinds) == 1 {
-					return nil // this kind is not for us
-				}
-				half := len(kinds) / 2
-				if err := v.list(ctx, kinds[:half:half], stretches); err != nil {
-					return err
-				}
-				return v.list(ctx, kinds[half:], stretches)
+				return false, nil
 			}
 			if err != nil {
-				return err
+				return false, err
 			}
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // sweep looks once in a calibration for kinds that no list names, in chunks

@@ -27,9 +27,12 @@ type Report struct {
 	Gone     int64 `json:"gone"`
 	// Negentropy says why the relay is not reconciled, in one word; empty where
 	// nothing speaks against it.
-	Negentropy string    `json:"negentropy"`
-	Coverage   []Covered `json:"coverage"`
-	Holes      []Missing `json:"holes"`
+	Negentropy string `json:"negentropy"`
+	// Authors are those that a relay was asked for which takes no filter without
+	// authors: Coverage is empty then, since nothing is claimed but for lists.
+	Authors  int       `json:"authors"`
+	Coverage []Covered `json:"coverage"`
+	Holes    []Missing `json:"holes"`
 	// Cause says why the visit ended early; empty when it did not.
 	Cause dial.Cause `json:"cause"`
 	Tail  TailReport `json:"tail"`

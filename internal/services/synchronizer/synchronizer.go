@@ -71,6 +71,10 @@ type Config struct {
 	// Tails is the number of relays of which this process follows live what
 	// arrives; 0 means none.
 	Tails int `yaml:"tails"`
+	// Authors is how many authors a relay is asked for at most that takes no
+	// filter without authors: those who write there or name it, then others that
+	// are known. What is covered then is told of each list of them. 0 means none.
+	Authors int `yaml:"authors"`
 	// Sample is the time between two looks at whether a relay shows more than
 	// what is claimed; 0 means never.
 	Sample config.Duration `yaml:"sample"`
@@ -92,6 +96,7 @@ func DefaultConfig() Config {
 		VisitRequests: 5000,
 		VisitBytes:    config.Bytes(2 << 30),
 		Tails:         1000,
+		Authors:       20_000,
 		Sample:        config.Duration(6 * time.Hour),
 	}
 }
@@ -112,6 +117,7 @@ func (c Config) Validate(check *config.Check) {
 	config.InRange(check, "visit_requests", c.VisitRequests, 50, 1_000_000)
 	config.InRange(check, "visit_bytes", c.VisitBytes, 1<<20, 1<<50)
 	config.InRange(check, "tails", c.Tails, 0, 100_000)
+	config.InRange(check, "authors", c.Authors, 0, 1_000_000)
 	config.InRange(check, "sample", c.Sample, 0, 30*day)
 }
 
@@ -123,6 +129,10 @@ type Store interface {
 	store.Holdings
 	store.Tails
 	store.Samples
+	RelayCoverage(ctx context.Context, id store.RelayID) ([]store.Coverage, []store.Hole, error)
+	Filter(ctx context.Context, id store.FilterID) (nostr.Filter, error)
+	Events(ctx context.Context, q store.EventQuery) ([]store.Stored, store.Cursor, error)
+	Authors(ctx context.Context, relay store.RelayID, limit int) ([]nostr.PubKey, error)
 	RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.RelaySummary, error)
 	LatestChecks(ctx context.Context, relay store.RelayID) ([]store.Check, error)
 }
@@ -345,8 +355,10 @@ func (s *Service) arrive(ctx context.Context, r store.Relay, b budget, progress 
 		kinds:     map[nostr.Kind]int{},
 		authors:   map[nostr.PubKey]bool{},
 		every:     s.cfg.Sample.Std(),
-		draw:      rand.Int64N,
-		report:    Report{URL: r.URL.String()},
+
+		maxAuthors: s.cfg.Authors,
+		draw:       rand.Int64N,
+		report:     Report{URL: r.URL.String()},
 	}
 	oldest := int64(maxTime)
 	v.tell = func(win store.Interval) {

@@ -48,9 +48,11 @@ type visit struct {
 	tail     store.Tail
 	ahead    bool          // what is dated far ahead was read to its end
 	every    time.Duration // how often a relay is sampled; 0: never
-	draw     func(n int64) int64
-	stood    bool // another tail stands since this visit began
-	pass     pass
+	// maxAuthors is how many authors a relay is asked for that wants some named.
+	maxAuthors int
+	draw       func(n int64) int64
+	stood      bool // another tail stands since this visit began
+	pass       pass
 
 	cal         store.Calibration
 	calibrating bool // what was known of the relay is too old
@@ -337,7 +339,13 @@ func (v *visit) wall(ctx context.Context, h *halt) (store.HoleReason, error) {
 	if err != nil {
 		return "", err
 	}
+	list := 0
 	if says {
+		if list, err = v.takesAuthors(ctx); err != nil {
+			return "", err
+		}
+	}
+	if says && list == 0 {
 		h.why = refused
 		reason := store.HolePolicy
 		if h.cause == dial.CauseReadAuth {
@@ -352,7 +360,7 @@ func (v *visit) wall(ctx context.Context, h *halt) (store.HoleReason, error) {
 		}
 		return "", h
 	}
-	v.cal.OpenRefused, v.learned = true, true
+	v.cal.OpenRefused, v.cal.AuthorList, v.learned = true, list, true
 	v.limit, v.lowered = v.usual, false // it was not the limit
 	return store.HolePolicy, nil
 }
@@ -406,7 +414,7 @@ func (v *visit) beyond(ctx context.Context) error {
 
 // finish saves what was learned, and fills the report.
 func (v *visit) finish(ctx context.Context) error {
-	if v.calibrating && v.bounded && v.private {
+	if v.calibrating && v.bounded && (v.private || v.cal.AuthorList > 0) {
 		v.cal.At, v.learned = v.now().Unix(), true
 	}
 	if err := v.saveCalibration(ctx); err != nil {

@@ -128,8 +128,8 @@ func (w *world) sync() synchronizer.Report {
 	return report
 }
 
-// compare holds the archive against the truth.
-func (w *world) compare() simnet.RelayResult {
+// held are the archived events that the relay has delivered or named.
+func (w *world) held() map[nostr.ID]bool {
 	w.t.Helper()
 	held := map[nostr.ID]bool{}
 	for scanned, err := range w.db.ScanEvents(w.t.Context(), "", nostr.Filter{}) {
@@ -144,6 +144,13 @@ func (w *world) compare() simnet.RelayResult {
 			return c.URL == w.relay.URL() && c.GoneAt == 0
 		})
 	}
+	return held
+}
+
+// compare holds the archive against the truth.
+func (w *world) compare() simnet.RelayResult {
+	w.t.Helper()
+	held := w.held()
 	filter, err := w.db.FilterID(w.t.Context(), nostr.Filter{})
 	if err != nil {
 		w.t.Fatal(err)

@@ -17,16 +17,28 @@ const (
 	sqlAddFilter = `INSERT INTO filter (hash, json) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING`
 )
 
+// findFilter is the number of a filter by its text, 0 while it has none.
+func findFilter(ctx context.Context, q querier, text string) (id int32, err error) {
+	hash := sha256.Sum256([]byte(text))
+	err = q.QueryRow(ctx, sqlFilterID, hash[:]).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	return id, err
+}
+
+// openFilter is the number of the filter of all events, 0 while it has none.
+func openFilter(ctx context.Context, q querier) (int32, error) {
+	return findFilter(ctx, q, store.FilterText(nostr.Filter{}))
+}
+
 // FilterID implements store.Coverages.
 func (db *DB) FilterID(ctx context.Context, filter nostr.Filter) (store.FilterID, error) {
 	text := store.FilterText(filter)
 	hash := sha256.Sum256([]byte(text))
 	var id int32
-	find := func(q querier) error {
-		err := q.QueryRow(ctx, sqlFilterID, hash[:]).Scan(&id)
-		if errors.Is(err, pgx.ErrNoRows) {
-			id, err = 0, nil
-		}
+	find := func(q querier) (err error) {
+		id, err = findFilter(ctx, q, text)
 		return err
 	}
 	err := db.read(ctx, find)
@@ -132,16 +144,17 @@ func (db *DB) Holes(ctx context.Context, relay store.RelayID, filter store.Filte
 
 const (
 	sqlCalibration = `SELECT at, max_limit, largest_page, page_order, post_filtering, exclusive_until, ignores_until, counts, open_refused,
-			no_negentropy, negentropy_cause, negentropy_most
+			no_negentropy, negentropy_cause, negentropy_most, author_list, auth
 		FROM calibration WHERE relay_id = $1`
 	sqlSaveCalibration = `INSERT INTO calibration
 		(relay_id, at, max_limit, largest_page, page_order, post_filtering, exclusive_until, ignores_until, counts, open_refused,
-		no_negentropy, negentropy_cause, negentropy_most)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+		no_negentropy, negentropy_cause, negentropy_most, author_list, auth)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 		ON CONFLICT (relay_id) DO UPDATE SET at = excluded.at, max_limit = excluded.max_limit, largest_page = excluded.largest_page,
 			page_order = excluded.page_order, post_filtering = excluded.post_filtering, exclusive_until = excluded.exclusive_until,
 			ignores_until = excluded.ignores_until, counts = excluded.counts, open_refused = excluded.open_refused,
-			no_negentropy = excluded.no_negentropy, negentropy_cause = excluded.negentropy_cause, negentropy_most = excluded.negentropy_most`
+			no_negentropy = excluded.no_negentropy, negentropy_cause = excluded.negentropy_cause, negentropy_most = excluded.negentropy_most,
+			author_list = excluded.author_list, auth = excluded.auth`
 )
 
 // Calibration implements store.Coverages.
@@ -149,7 +162,7 @@ func (db *DB) Calibration(ctx context.Context, relay store.RelayID) (store.Calib
 	c := store.Calibration{Relay: relay}
 	err := db.read(ctx, func(q querier) error {
 		err := q.QueryRow(ctx, sqlCalibration, int32(relay)).Scan(&c.At, &c.Limit, &c.LargestPage, &c.Order, &c.PostFiltering,
-			&c.ExclusiveUntil, &c.IgnoresUntil, &c.Counts, &c.OpenRefused, &c.NoNegentropy, &c.NegentropyCause, &c.NegentropyMost)
+			&c.ExclusiveUntil, &c.IgnoresUntil, &c.Counts, &c.OpenRefused, &c.NoNegentropy, &c.NegentropyCause, &c.NegentropyMost, &c.AuthorList, &c.Auth)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -165,7 +178,7 @@ func (db *DB) Calibration(ctx context.Context, relay store.RelayID) (store.Calib
 func (db *DB) SaveCalibration(ctx context.Context, c store.Calibration) error {
 	err := db.write(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, sqlSaveCalibration, int32(c.Relay), c.At, int32(c.Limit), int32(c.LargestPage), string(c.Order),
-			c.PostFiltering, c.ExclusiveUntil, c.IgnoresUntil, c.Counts, c.OpenRefused, c.NoNegentropy, c.NegentropyCause, c.NegentropyMost)
+			c.PostFiltering, c.ExclusiveUntil, c.IgnoresUntil, c.Counts, c.OpenRefused, c.NoNegentropy, c.NegentropyCause, c.NegentropyMost, int32(c.AuthorList), string(c.Auth))
 		return err
 	})
 	if err != nil {

@@ -556,6 +556,37 @@ func (db *DB) EventRelays(ctx context.Context, id nostr.ID) (relays []store.Carr
 }
 
 const (
+	// The newest are looked at first, and never more than so many.
+	sqlAuthorsAt = `SELECT DISTINCT e.pubkey
+		FROM (SELECT event_seq, created_at FROM sighting WHERE relay_id = $1 AND gone_at IS NULL ORDER BY created_at DESC LIMIT $2) s
+		CROSS JOIN LATERAL (SELECT v.pubkey FROM event v WHERE v.created_at = s.created_at AND v.seq = s.event_seq OFFSET 0) e LIMIT $3`
+	sqlAnyAuthors = `SELECT DISTINCT pubkey FROM (SELECT pubkey FROM event ORDER BY created_at DESC LIMIT $1) e LIMIT $2`
+)
+
+// Authors implements store.EventReader.
+func (db *DB) Authors(ctx context.Context, relay store.RelayID, limit int) (authors []nostr.PubKey, err error) {
+	sql, args := sqlAnyAuthors, []any{int64(store.MaxLooked), int64(limit)}
+	if relay != 0 {
+		sql, args = sqlAuthorsAt, append([]any{int32(relay)}, args...)
+	}
+	err = db.read(ctx, func(q querier) error {
+		authors = nil
+		return each(ctx, q, func(rows pgx.Rows) error {
+			var key []byte
+			err := rows.Scan(&key)
+			if err == nil {
+				authors = append(authors, nostr.PubKey(key))
+			}
+			return err
+		}, sql, args...)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read authors: %w", err)
+	}
+	return authors, nil
+}
+
+const (
 	sqlSummaries = `
 		SELECT ` + relayColumns + `, r.name, r.software, r.open_ms, r.read_ms, r.checked_at,
 			coalesce((SELECT n FROM rollup_relay WHERE relay_id = r.id), 0),
@@ -599,8 +630,12 @@ func (db *DB) RelaySummaries(ctx context.Context, query store.RelayQuery) (summa
 		for _, c := range all {
 			claims[c.Relay] = append(claims[c.Relay], c)
 		}
+		open, err := openFilter(ctx, q)
+		if err != nil {
+			return err
+		}
 		for i := range summaries {
-			summaries[i].Summarize(claims[summaries[i].ID])
+			summaries[i].Summarize(claims[summaries[i].ID], store.FilterID(open))
 		}
 		return nil
 	})
@@ -643,7 +678,8 @@ const (
 			coalesce((SELECT sum(kept + dropped)::bigint FROM quarantine_count), 0),
 			pg_database_size(current_database())`
 	sqlRelayTotals = `SELECT network, state, count(*) FROM relay WHERE kept_out = '' GROUP BY network, state ORDER BY network, state`
-	sqlLevelTotals = `SELECT level, count(DISTINCT relay_id), least(sum(hi::numeric - lo + 1), 9e18)::bigint FROM coverage GROUP BY level ORDER BY level`
+	sqlLevelTotals = `SELECT level, count(DISTINCT relay_id), least(sum(hi::numeric - lo + 1), 9e18)::bigint FROM coverage WHERE filter_id = $1 GROUP BY level ORDER BY level`
+	sqlPartly      = `SELECT count(*) FROM (SELECT relay_id FROM coverage GROUP BY relay_id HAVING NOT bool_or(filter_id = $1)) p`
 	sqlTops        = `SELECT max(hi) FROM coverage GROUP BY relay_id`
 )
 
@@ -669,12 +705,19 @@ func (db *DB) Totals(ctx context.Context, now int64) (t store.Totals, err error)
 		}, sqlRelayTotals); err != nil {
 			return err
 		}
+		open, err := openFilter(ctx, q)
+		if err != nil {
+			return err
+		}
 		if err := each(ctx, q, func(rows pgx.Rows) error {
 			var l store.LevelTotal
 			err := rows.Scan(&l.Level, &l.Relays, &l.Seconds)
 			t.Levels = append(t.Levels, l)
 			return err
-		}, sqlLevelTotals); err != nil {
+		}, sqlLevelTotals, open); err != nil {
+			return err
+		}
+		if err := q.QueryRow(ctx, sqlPartly, open).Scan(&t.Partly); err != nil {
 			return err
 		}
 		var lags []int64

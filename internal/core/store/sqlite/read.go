@@ -520,6 +520,27 @@ func (db *DB) EventRelays(ctx context.Context, id nostr.ID) ([]store.Carried, er
 func seenAt(v int64) (at int64, claimed bool) { return max(v, ^v), v < 0 }
 
 const (
+	// The newest are looked at first, and never more than so many.
+	sqlAuthorsAt = `SELECT DISTINCT e.pubkey FROM (SELECT event_seq FROM sighting WHERE relay_id = ?1 AND gone_at IS NULL ORDER BY event_seq DESC LIMIT ?2) s
+		JOIN event e ON e.seq = s.event_seq LIMIT ?3`
+	sqlAuthors = `SELECT DISTINCT pubkey FROM (SELECT pubkey FROM event ORDER BY created_at DESC LIMIT ?1) LIMIT ?2`
+)
+
+// Authors implements store.EventReader.
+func (db *DB) Authors(ctx context.Context, relay store.RelayID, limit int) (authors []nostr.PubKey, err error) {
+	scan := func(r row) nostr.PubKey { return nostr.PubKey(r.blob(0)) }
+	if relay == 0 {
+		authors, err = list(ctx, db, scan, sqlAuthors, int64(store.MaxLooked), int64(limit))
+	} else {
+		authors, err = list(ctx, db, scan, sqlAuthorsAt, int64(relay), int64(store.MaxLooked), int64(limit))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read authors: %w", err)
+	}
+	return authors, nil
+}
+
+const (
 	sqlSummaries = `
 		SELECT ` + relayColumns + `, r.name, r.software, r.open_ms, r.read_ms, r.checked_at,
 			coalesce((SELECT n FROM rollup_relay WHERE relay_id = r.id), 0),
@@ -535,6 +556,12 @@ const (
 	sqlRelayCoverage = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = ? ORDER BY filter_id, lo`
 	sqlRelayHoles    = `SELECT relay_id, filter_id, lo, hi, kind, reason, n, seen_at, next_try FROM hole WHERE relay_id = ? ORDER BY filter_id, lo, hi, kind`
 )
+
+// openFilter is the number of the filter of all events, 0 while it has none.
+func (c *conn) openFilter(ctx context.Context) (id store.FilterID, err error) {
+	_, err = c.one(ctx, func(r row) { id = store.FilterID(r.int(0)) }, sqlFilterID, store.FilterText(nostr.Filter{}))
+	return id, err
+}
 
 // RelaySummaries implements store.RelayReader.
 func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.RelaySummary, error) {
@@ -557,6 +584,10 @@ func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.R
 			return errors.Join(err, bad)
 		}
 		return c.snapshot(func() error {
+			open, err := c.openFilter(ctx)
+			if err != nil {
+				return err
+			}
 			for i := range summaries {
 				var claims []store.Coverage
 				if err := c.query(ctx, func(r row) bool {
@@ -565,7 +596,7 @@ func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.R
 				}, sqlRelayCoverage, int64(summaries[i].ID)); err != nil {
 					return err
 				}
-				summaries[i].Summarize(claims)
+				summaries[i].Summarize(claims, open)
 			}
 			return nil
 		})
@@ -604,7 +635,8 @@ const (
 			coalesce((SELECT sum(n) FROM hole WHERE n > 0), 0),
 			coalesce((SELECT sum(kept + dropped) FROM quarantine_count), 0)`
 	sqlRelayTotals = `SELECT network, state, count(*) FROM relay WHERE kept_out = '' GROUP BY network, state ORDER BY network, state`
-	sqlLevelTotals = `SELECT level, count(DISTINCT relay_id), CAST(min(total(hi - lo + 1), 9e18) AS INTEGER) FROM coverage GROUP BY level ORDER BY level`
+	sqlLevelTotals = `SELECT level, count(DISTINCT relay_id), CAST(min(total(hi - lo + 1), 9e18) AS INTEGER) FROM coverage WHERE filter_id = ? GROUP BY level ORDER BY level`
+	sqlPartly      = `SELECT count(*) FROM (SELECT relay_id FROM coverage GROUP BY relay_id HAVING NOT max(filter_id = ?))`
 	sqlTops        = `SELECT max(hi) FROM coverage GROUP BY relay_id`
 )
 
@@ -628,10 +660,17 @@ func (db *DB) Totals(ctx context.Context, now int64) (store.Totals, error) {
 		}, sqlRelayTotals); err != nil {
 			return err
 		}
+		open, err := c.openFilter(ctx)
+		if err != nil {
+			return err
+		}
 		if err := c.query(ctx, func(r row) bool {
 			t.Levels = append(t.Levels, store.LevelTotal{Level: store.Level(r.int(0)), Relays: r.int(1), Seconds: r.int(2)})
 			return true
-		}, sqlLevelTotals); err != nil {
+		}, sqlLevelTotals, int64(open)); err != nil {
+			return err
+		}
+		if _, err := c.one(ctx, func(r row) { t.Partly = r.int(0) }, sqlPartly, int64(open)); err != nil {
 			return err
 		}
 		var lags []int64

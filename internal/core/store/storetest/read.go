@@ -288,6 +288,7 @@ func testReads(t *testing.T, open opener) {
 			f.equal("kinds and days", []int{0, 0}, []int{len(kinds), len(days)})
 		},
 		"relay summaries": testSummaries,
+		"authors":         testAuthors,
 		"relay pages": func(t *testing.T, f *fixture) {
 			urls := []relay.URL{url(4), onion(), url(2), url(9), url(1), url(7)}
 			relays, err := f.AddRelays(f.ctx, urls, base)
@@ -558,6 +559,44 @@ func testSummaries(t *testing.T, f *fixture) {
 		store.Check{At: base + 70, Probe: "open", Cause: dial.CauseTCPRefused, Values: map[string]float64{store.ValueOpen: 5}})}))
 	want[0].Relay, want[0].CheckedAt, want[0].CheckDue = of(url(0)), base+70, base+130
 	f.equal("after a failed check", want, read())
+}
+
+// testAuthors asks whose events a relay has, and whose there are at all.
+func testAuthors(t *testing.T, f *fixture) {
+	r := f.relays(2)
+	var events []nostr.Event
+	for i := range 8 {
+		events = append(events, event(i%4, 1, base+int64(i), fmt.Sprint("note ", i)))
+	}
+	f.save(store.Batch{Relay: r[0].ID, SeenAt: base, Events: events[:6]})
+	f.save(store.Batch{Relay: r[1].ID, SeenAt: base, Events: events[6:]})
+	f.add(event(9, 1, base, "an import"))
+	for _, tt := range []struct {
+		name  string
+		relay store.RelayID
+		limit int
+		want  []nostr.PubKey
+	}{
+		{"of a relay", r[0].ID, 10, []nostr.PubKey{author(0), author(1), author(2), author(3)}},
+		{"of another", r[1].ID, 10, []nostr.PubKey{author(2), author(3)}},
+		{"of none", 77, 10, nil},
+		{"of all", 0, 10, []nostr.PubKey{author(0), author(1), author(2), author(3), author(9)}},
+	} {
+		got, err := f.Authors(f.ctx, tt.relay, tt.limit)
+		f.must(err)
+		order := func(a, b nostr.PubKey) int { return bytes.Compare(a[:], b[:]) }
+		slices.SortFunc(got, order)
+		slices.SortFunc(tt.want, order)
+		f.equal(tt.name, tt.want, got)
+	}
+	some, err := f.Authors(f.ctx, r[0].ID, 3)
+	f.must(err)
+	f.equal("at most three", 3, len(some))
+	// What a relay has no longer says nothing of who writes there.
+	f.save(store.Batch{Relay: r[1].ID, SeenAt: base, Gone: []nostr.Ref{{ID: events[6].ID, CreatedAt: events[6].CreatedAt}}})
+	left, err := f.Authors(f.ctx, r[1].ID, 10)
+	f.must(err)
+	f.equal("after one is gone", []nostr.PubKey{author(3)}, left)
 }
 
 func testTotals(t *testing.T, f *fixture) {
