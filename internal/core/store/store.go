@@ -66,6 +66,7 @@ type Store interface {
 	Sources
 	Aliases
 	Schedule
+	Jobs
 	Archive
 	EventScanner
 	Coverages

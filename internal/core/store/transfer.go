@@ -124,6 +124,9 @@ var Tables = []Table{
 		{"negentropy_most", Integer},
 	}},
 	{"work", 2, []Column{{"service", Text}, {"relay_id", Integer}, {"due_at", Integer}, {"attempts", Integer}}},
+	{"job", 1, []Column{
+		{"id", Blob}, {"customer", Blob}, {"at", Integer}, {"request", Blob}, {"state", Text}, {"payment", Blob}, {"answer", Blob}, {"due_at", Integer},
+	}},
 	{"quarantine", 2, []Column{{"relay_id", Integer}, {"digest", Integer}, {"reason", Text}, {"at", Integer}, {"raw", Blob}}},
 	{"quarantine_count", 1, []Column{{"relay_id", Integer}, {"kept", Integer}, {"dropped", Integer}}},
 	{"tombstone", 1, []Column{{"target", Blob}, {"until", Integer}, {"purged", Boolean}}},

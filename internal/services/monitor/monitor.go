@@ -11,6 +11,7 @@ import (
 
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/nostr/nip19"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/service"
 	"bigbrotr/internal/core/store"
@@ -83,7 +84,7 @@ func (c Config) Validate(check *config.Check) {
 	config.InRange(check, "retry", c.Retry, second, config.Duration(time.Hour))
 	config.InRange(check, "publish.every", c.Publish.Every, config.Duration(time.Minute), config.Duration(24*time.Hour))
 	if !c.Key.IsZero() {
-		if _, err := ParseKey(c.Key.Reveal()); err != nil {
+		if _, err := nip19.ParseSecret(c.Key.Reveal()); err != nil {
 			check.Add("key", "is not a secret key", "put an nsec or 64 hex digits in the variable or file")
 		}
 	}

@@ -48,19 +48,6 @@ const (
 	published    = "publish"      // the name under which it is kept what was published
 )
 
-// ParseKey reads a secret key: an nsec, or 64 hex digits.
-func ParseKey(text string) (nostr.SecretKey, error) {
-	text = strings.TrimSpace(text)
-	if raw, err := hex.DecodeString(text); err == nil {
-		return nostr.SecretKeyFromBytes(raw)
-	}
-	raw, err := nip19.DecodeSecret(text)
-	if err != nil {
-		return nostr.SecretKey{}, err
-	}
-	return nostr.SecretKeyFromBytes(raw[:])
-}
-
 // targets are the relays that get reports. Validate has seen that all parse;
 // what may be dialled is the dialer's business.
 func (c PublishConfig) targets() []relay.URL {
@@ -333,7 +320,7 @@ func newPublisher(cfg Config, dialer *dial.Dialer) (*publisher, *nostr.SecretKey
 	if cfg.Key.IsZero() {
 		return nil, nil
 	}
-	key, err := ParseKey(cfg.Key.Reveal())
+	key, err := nip19.ParseSecret(cfg.Key.Reveal())
 	if err != nil {
 		panic(fmt.Sprintf("monitor: the key was not validated: %v", err))
 	}

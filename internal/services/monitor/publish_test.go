@@ -12,6 +12,7 @@ import (
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/nip19"
 	"bigbrotr/internal/core/nostr/nip66"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
@@ -106,7 +107,7 @@ func TestPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	const secret = "7f7ff03d123792d6ac594bfa67bf6d0c0ab55b6b1fdb6249303fe861f1ccba9a"
-	key, err := monitor.ParseKey(secret)
+	key, err := nip19.ParseSecret(secret)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,32 +43,52 @@ func polymodPrefix(prefix string) uint32 {
 	return sum
 }
 
-// decodeBech32 returns the bytes behind the data part of a lower-case text,
-// whose length BIP-173 would limit to 90 characters and NIP-19 does not.
-func decodeBech32(prefix, data string) ([]byte, error) {
+// Words returns what stands before the last 1 of a bech32 text, and the values of
+// 5 bits behind it, for texts that are no entity of NIP-19: invoices.
+func Words(text string) (prefix string, words []byte, err error) {
+	prefix, data, err := split(text)
+	if err == nil {
+		words, err = decodeWords(prefix, data)
+	}
+	return prefix, words, err
+}
+
+// decodeWords returns the values behind the data part of a lower-case text, whose
+// length BIP-173 would limit to 90 characters and NIP-19 does not.
+func decodeWords(prefix, data string) ([]byte, error) {
 	if len(data) < checksumLength {
 		return nil, ErrChecksum
 	}
-	out := make([]byte, 0, len(data)*5/8)
+	words := make([]byte, len(data))
 	sum := polymodPrefix(prefix)
-	var acc, bits uint32
 	for i := range len(data) {
 		v := charValue[data[i]]
 		if v < 0 {
 			return nil, ErrCharacter
 		}
 		sum = polymod(sum, byte(v))
-		if i >= len(data)-checksumLength {
-			continue
-		}
+		words[i] = byte(v)
+	}
+	if sum != 1 {
+		return nil, ErrChecksum
+	}
+	return words[:len(words)-checksumLength], nil
+}
+
+// decodeBech32 returns the bytes behind the data part of a lower-case text.
+func decodeBech32(prefix, data string) ([]byte, error) {
+	words, err := decodeWords(prefix, data)
+	if err != nil {
+		return nil, err
+	}
+	out := words[:0] // a word is read before it is written over
+	var acc, bits uint32
+	for _, v := range words {
 		acc = acc<<5 | uint32(v)
 		if bits += 5; bits >= 8 {
 			bits -= 8
 			out = append(out, byte(acc>>bits))
 		}
-	}
-	if sum != 1 {
-		return nil, ErrChecksum
 	}
 	if bits >= 5 || acc&(1<<bits-1) != 0 {
 		return nil, ErrPadding

@@ -10,6 +10,7 @@ package nip19
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -127,6 +128,21 @@ func DecodeSecret(s string) (key [32]byte, err error) {
 		return [32]byte{}, fmt.Errorf("decode secret key: %w", err)
 	}
 	return key, nil
+}
+
+// ParseSecret reads a secret key as people keep it: an nsec, or 64 hex digits,
+// with white space around.
+func ParseSecret(text string) (nostr.SecretKey, error) {
+	text = strings.TrimSpace(text)
+	raw, err := hex.DecodeString(text)
+	if err != nil {
+		key, err := DecodeSecret(text)
+		if err != nil {
+			return nostr.SecretKey{}, err
+		}
+		raw = key[:]
+	}
+	return nostr.SecretKeyFromBytes(raw)
 }
 
 // split parts a text at its last 1 and brings it to lower case.

@@ -124,19 +124,20 @@ const (
 	sqlFreeSources = `
 		WITH locked AS MATERIALIZED (SELECT class, name FROM source WHERE lease_owner = $1 ORDER BY class, name FOR UPDATE)
 		UPDATE source s SET lease_owner = '', lease_until = 0 FROM locked WHERE s.class = locked.class AND s.name = locked.name`
+	sqlFreeJobs = `
+		WITH locked AS MATERIALIZED (SELECT id FROM job WHERE lease_owner = $1 ORDER BY id FOR UPDATE)
+		UPDATE job j SET lease_owner = '', lease_until = 0 FROM locked WHERE j.id = locked.id`
 )
 
 // FreeLeases implements store.Schedule.
 func (db *DB) FreeLeases(ctx context.Context, owner string) error {
 	err := db.write(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, sqlFreeWork, owner); err != nil {
-			return err
+		for _, sql := range []string{sqlFreeWork, sqlFreeCandidates, sqlFreeSources, sqlFreeJobs} {
+			if _, err := tx.Exec(ctx, sql, owner); err != nil {
+				return err
+			}
 		}
-		if _, err := tx.Exec(ctx, sqlFreeCandidates, owner); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, sqlFreeSources, owner)
-		return err
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("free leases: %w", err)

@@ -177,7 +177,7 @@ func downgrade(t *testing.T, db *DB, hidden []int64) {
 			`DROP TABLE document_period`, `ALTER TABLE relay DROP COLUMN seen_up`, `ALTER TABLE relay DROP COLUMN seen_down`,
 			`ALTER TABLE calibration DROP COLUMN no_negentropy`, `ALTER TABLE calibration DROP COLUMN negentropy_cause`,
 			`ALTER TABLE calibration DROP COLUMN negentropy_most`,
-			`DROP TABLE missing`, `DROP TABLE relay_day`, `DROP TABLE relay_summed`, `ALTER TABLE sighting DROP COLUMN gone_at`,
+			`DROP TABLE job`, `DROP TABLE missing`, `DROP TABLE relay_day`, `DROP TABLE relay_summed`, `ALTER TABLE sighting DROP COLUMN gone_at`,
 			`DELETE FROM schema_version WHERE version_id > 1`,
 		} {
 			if _, err := w.c.exec(sql); err != nil {

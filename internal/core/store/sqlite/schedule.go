@@ -109,19 +109,18 @@ const (
 	sqlFreeWork       = `UPDATE work SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
 	sqlFreeCandidates = `UPDATE candidate SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
 	sqlFreeSources    = `UPDATE source SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
+	sqlFreeJobs       = `UPDATE job SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
 )
 
 // FreeLeases implements store.Schedule.
 func (db *DB) FreeLeases(ctx context.Context, owner string) error {
 	err := db.write(ctx, func(w *writer) error {
-		if _, err := w.c.exec(sqlFreeWork, owner); err != nil {
-			return err
+		for _, sql := range []string{sqlFreeWork, sqlFreeCandidates, sqlFreeSources, sqlFreeJobs} {
+			if _, err := w.c.exec(sql, owner); err != nil {
+				return err
+			}
 		}
-		if _, err := w.c.exec(sqlFreeCandidates, owner); err != nil {
-			return err
-		}
-		_, err := w.c.exec(sqlFreeSources, owner)
-		return err
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("free leases: %w", err)

@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"source", testSources},
 		{"alias", testAliases},
 		{"schedule", testSchedule},
+		{"job", testJobs},
 		{"archive", testArchive},
 		{"coverage", testCoverages},
 		{"tail", testTails},
