@@ -55,11 +55,16 @@ type cli struct {
 	Migrate  migrateCmd  `cmd:"" help:"Bring the schema of the store to this version."`
 	Copy     copyCmd     `cmd:"" help:"Copy an archive into another database, SQLite or PostgreSQL, and compare them."`
 	Thin     thinCmd     `cmd:"" help:"Make an index of a full archive: drop tags, content and signatures for good."`
+	Backup   backupCmd   `cmd:"" help:"Copy the archive's file as it is now, also while services run."`
+	Restore  restoreCmd  `cmd:"" help:"Make an archive of a backup."`
+	Compact  compactCmd  `cmd:"" help:"Give space that the archive's file no longer uses back."`
 	Doctor   doctorCmd   `cmd:"" help:"Look at the store, its settings, proxies and clocks, and say what to do."`
 	Healthy  healthyCmd  `cmd:"" help:"Ask the running process whether it is ready, for health checks."`
 	URL      urlCmd      `cmd:"" name:"url" help:"Show the canonical form of a relay URL, or why it is none."`
 	Config   configCmd   `cmd:"" help:"Show, check or describe the configuration."`
 	Version  versionCmd  `cmd:"" help:"Show the version."`
+
+	Completion completionCmd `cmd:"" help:"Print a script that lets a shell complete commands and flags."`
 }
 
 func main() {
@@ -99,6 +104,7 @@ func run(ctx context.Context, args []string, t terminal) int {
 	if err != nil {
 		panic(err) // the struct above is wrong
 	}
+	c.Completion.model = parser.Model
 	parsed, err := parser.Parse(args)
 	if code >= 0 {
 		return code // --help has been printed

@@ -42,6 +42,12 @@ func (g *Globals) countBar(what string) bar {
 
 func (b bar) set(n int64) { b.one.SetCurrent(n) }
 
+// of shows n out of all.
+func (b bar) of(n, all int64) {
+	b.one.SetTotal(all, false)
+	b.one.SetCurrent(n)
+}
+
 // done ends the bar wherever it stands.
 func (b bar) done() {
 	b.one.SetTotal(-1, true)

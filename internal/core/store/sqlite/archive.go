@@ -421,14 +421,12 @@ ORDER BY seq LIMIT ?6`
 
 // Head implements store.EventScanner.
 func (db *DB) Head(ctx context.Context) (store.Cursor, error) {
-	var last int64
-	if err := db.read(ctx, func(c *conn) error {
-		_, err := c.one(ctx, func(r row) { last = r.int(0) }, sqlLastSeq)
-		return err
-	}); err != nil {
+	at, last, err := db.startScan(ctx, "")
+	if err != nil {
 		return "", fmt.Errorf("read the head: %w", err)
 	}
-	return seqCursor(last), nil
+	at.seq = last
+	return at.Cursor(), nil
 }
 
 // ScanEvents implements store.Archive. It ends at the event that was the last
@@ -436,7 +434,7 @@ func (db *DB) Head(ctx context.Context) (store.Cursor, error) {
 func (db *DB) ScanEvents(ctx context.Context, after store.Cursor, filter nostr.Filter) iter.Seq2[store.Scanned, error] {
 	return func(yield func(store.Scanned, error) bool) {
 		fail := func(err error) { yield(store.Scanned{}, fmt.Errorf("scan events: %w", err)) }
-		at, err := parseSeq(after)
+		at, last, err := db.startScan(ctx, after)
 		if err != nil {
 			fail(err)
 			return
@@ -445,27 +443,19 @@ func (db *DB) ScanEvents(ctx context.Context, after store.Cursor, filter nostr.F
 		if filter.Limit != nil {
 			left = max(*filter.Limit, 0)
 		}
-		var last int64
-		if err := db.read(ctx, func(c *conn) error {
-			_, err := c.one(ctx, func(r row) { last = r.int(0) }, sqlLastSeq)
-			return err
-		}); err != nil {
-			fail(err)
-			return
-		}
 		since, until := bounds(&filter)
 		wanted := store.Matcher{Filter: filter}
-		for at < last && left != 0 {
+		for at.seq < last && left != 0 {
 			if err := ctx.Err(); err != nil {
 				fail(err)
 				return
 			}
-			page, next, err := db.scanPage(ctx, at, min(at+scanSpan, last), since, until, kindList(filter.Kinds))
+			page, next, err := db.scanPage(ctx, at.seq, min(at.seq+scanSpan, last), since, until, kindList(filter.Kinds))
 			if err != nil {
 				fail(err)
 				return
 			}
-			at = next
+			at.seq = next
 			for _, s := range page {
 				if left == 0 {
 					return
@@ -474,7 +464,7 @@ func (db *DB) ScanEvents(ctx context.Context, after store.Cursor, filter nostr.F
 					continue
 				}
 				left--
-				if !yield(store.Scanned{Stored: s.Stored, Cursor: seqCursor(int64(s.Seq))}, nil) {
+				if !yield(store.Scanned{Stored: s.Stored, Cursor: at.to(s.Seq)}, nil) {
 					return
 				}
 			}
@@ -510,19 +500,6 @@ func (db *DB) scanPage(ctx context.Context, after, last, since, until int64, kin
 		return errors.Join(err, bad)
 	})
 	return page, next, err
-}
-
-func seqCursor(seq int64) store.Cursor { return store.Cursor(strconv.FormatInt(seq, 10)) }
-
-func parseSeq(c store.Cursor) (int64, error) {
-	if c == "" {
-		return 0, nil
-	}
-	seq, err := strconv.ParseInt(string(c), 10, 64)
-	if err != nil || seq < 0 {
-		return 0, store.ErrCursor
-	}
-	return seq, nil
 }
 
 // kindList is kinds as a JSON array, empty for any.

@@ -181,13 +181,13 @@ const sqlCopySightings = `SELECT event_seq, relay_id, seen_at, gone_at FROM sigh
 func (db *DB) ScanCopies(ctx context.Context, after store.Cursor) iter.Seq2[store.CopiedAt, error] {
 	return func(yield func(store.CopiedAt, error) bool) {
 		fail := func(err error) { yield(store.CopiedAt{}, fmt.Errorf("read events to copy: %w", err)) }
-		at, err := parseSeq(after)
+		at, _, err := db.startScan(ctx, after)
 		if err != nil {
 			fail(err)
 			return
 		}
 		for {
-			page, next, err := db.scanPage(ctx, at, math.MaxInt64, math.MinInt64, math.MaxInt64, "")
+			page, next, err := db.scanPage(ctx, at.seq, math.MaxInt64, math.MinInt64, math.MaxInt64, "")
 			if err != nil {
 				fail(err)
 				return
@@ -200,10 +200,10 @@ func (db *DB) ScanCopies(ctx context.Context, after store.Cursor) iter.Seq2[stor
 				fail(err)
 				return
 			}
-			at = next
+			at.seq = next
 			for i := range page {
 				seq := int64(page[i].Seq)
-				one := store.CopiedAt{Copied: store.Copied{Record: page[i], Sightings: sightings[seq]}, Cursor: seqCursor(seq)}
+				one := store.CopiedAt{Copied: store.Copied{Record: page[i], Sightings: sightings[seq]}, Cursor: at.to(page[i].Seq)}
 				if !yield(one, nil) {
 					return
 				}
