@@ -149,5 +149,9 @@ func loops(runner *service.Runner, names []string, p parts, metrics *service.Met
 		if s, ok := cycler.(*synchronizer.Service); ok && s.Tails() != nil {
 			runner.Add(synchronizer.TailName, service.NewLoop(synchronizer.TailName, s.Tails(), r.every(p.cfg).Std(), p.log, metrics))
 		}
+		// Receivers that are slow to hear keep no check waiting.
+		if s, ok := cycler.(*monitor.Service); ok && s.Alerter() != nil {
+			runner.Add(monitor.AlertName, service.NewLoop(monitor.AlertName, s.Alerter(), r.every(p.cfg).Std(), p.log, metrics))
+		}
 	}
 }

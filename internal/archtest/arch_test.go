@@ -35,6 +35,7 @@ var layers = []struct {
 	{"internal/core/nostr", 1},
 	{"internal/core/dial", 1},
 	// Parts of the protocol.
+	{"internal/core/nostr/nip59", 3}, // on nip44
 	{"internal/core/nostr/nip[0-9][0-9]", 2},
 	{"internal/core/nostr/negentropy", 2},
 	// On those parts: hints reads bech32 names. One connection.

@@ -8,8 +8,8 @@ import (
 	"gitlab.com/yawning/secp256k1-voi"
 )
 
-// This file is all of BIP-340, over a library for the group; the choice is
-// recorded in docs/adr/0001-bip340-verification.md.
+// This file is all that is done on the curve, which is BIP-340 and an exchange of
+// keys, over a library for the group; the choice is recorded in docs/adr/0001-bip340-verification.md.
 
 var (
 	tagAux       = sha256.Sum256([]byte("BIP0340/aux"))
@@ -33,14 +33,20 @@ func taggedScalar(tag *[32]byte, parts ...[]byte) *secp256k1.Scalar {
 	return s
 }
 
-// verifyBIP340 checks sig over msg by the public key. Its time depends on its
-// input, all of which is public.
-func verifyBIP340(pub *PubKey, msg []byte, sig *Sig) bool {
+// lift returns the point with an even y that has the x of a public key.
+func lift(pub *PubKey) (*secp256k1.Point, bool) {
 	compressed := [33]byte{0: 2} // even y
 	copy(compressed[1:], pub[:])
 	p, err := secp256k1.NewPointFromBytes(compressed[:])
-	if err != nil {
-		return false // not the x of a point
+	return p, err == nil
+}
+
+// verifyBIP340 checks sig over msg by the public key. Its time depends on its
+// input, all of which is public.
+func verifyBIP340(pub *PubKey, msg []byte, sig *Sig) bool {
+	p, ok := lift(pub)
+	if !ok {
+		return false
 	}
 	s, err := secp256k1.NewScalarFromCanonicalBytes((*[32]byte)(sig[32:]))
 	if err != nil {
@@ -74,6 +80,17 @@ func newKeyPair(secret *[32]byte) (keyPair, bool) {
 
 func mulBase(k *secp256k1.Scalar) (x []byte, odd uint64) {
 	return secp256k1.SplitUncompressedPoint(secp256k1.NewIdentityPoint().ScalarBaseMult(k).UncompressedBytes())
+}
+
+// sharedX is Diffie and Hellman's exchange, in constant time. Signs do not
+// matter: a point and its negative have one x.
+func (k *keyPair) sharedX(pub *PubKey) (x [32]byte, ok bool) {
+	p, ok := lift(pub)
+	if !ok {
+		return x, false
+	}
+	bytes, _ := secp256k1.SplitUncompressedPoint(secp256k1.NewIdentityPoint().ScalarMult(k.d, p).UncompressedBytes())
+	return [32]byte(bytes), true
 }
 
 var errSign = errors.New("signing failed: the signature does not verify")

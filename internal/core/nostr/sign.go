@@ -55,6 +55,19 @@ func SecretKeyFromBytes(b []byte) (SecretKey, error) {
 // PubKey returns the public key.
 func (k SecretKey) PubKey() PubKey { return k.pair.pub }
 
+var errPoint = errors.New("not a public key: no point of the curve has this x")
+
+// SharedX returns the x coordinate of the secret's product with the point of a
+// public key: the same for both of two keys, and known to nobody else. It is not
+// hashed; NIP-44 says what is made of it.
+func (k SecretKey) SharedX(with PubKey) ([32]byte, error) {
+	x, ok := k.pair.sharedX(&with)
+	if !ok {
+		return [32]byte{}, errPoint
+	}
+	return x, nil
+}
+
 // String hides the secret.
 func (SecretKey) String() string { return "••••" }
 

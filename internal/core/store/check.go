@@ -72,6 +72,9 @@ type Outcome struct {
 	LastUp   int64
 	Failures int // checks failed in a row, this one included
 	Next     Next
+	// Alerts are raised by the outcome. One whose About is 0 is about the relay's
+	// newest outage, this one or the one that ends.
+	Alerts []Alert
 }
 
 // Outage is a stretch of time in which a relay could not be opened.
@@ -87,8 +90,9 @@ type Checks interface {
 	// check that failed, closes it with the first that did not, and reschedules.
 	// Results older than KeepResults make room. One transaction.
 	// Of a relay whose lease is no longer that of Next.Owner only the results
-	// are written, which were true when they were found: its state and schedule
-	// are decided by whoever leased it since. Several outcomes of one relay
+	// are written, which were true when they were found: its state, schedule and
+	// alerts are decided by whoever leased it since. An alert that was raised
+	// before is left as it is. Several outcomes of one relay
 	// follow one another in the order given, and the last Next counts.
 	// Idempotent.
 	SaveOutcomes(ctx context.Context, outcomes []Outcome) error

@@ -91,7 +91,7 @@ type Schedule interface {
 	// leased since, or that was freed, is left as it is: whoever came after
 	// decides. Of several for one relay and service the last counts. Idempotent.
 	SaveNext(ctx context.Context, next []Next) error
-	// FreeLeases gives back all work leased by owner: relays, candidates, sources
-	// and jobs.
+	// FreeLeases gives back all work leased by owner: relays, candidates, sources,
+	// jobs and alerts.
 	FreeLeases(ctx context.Context, owner string) error
 }

@@ -74,6 +74,7 @@ type Store interface {
 	Samples
 	Holdings
 	Checks
+	Alerts
 	Histories
 	Rollups
 	EventReader

@@ -108,6 +108,17 @@ var Tables = []Table{
 		{"document_id", Blob},
 	}},
 	{"outage", 2, []Column{{"relay_id", Integer}, {"started", Integer}, {"ended", Integer}, {"cause", Text}}},
+	{"alert", 4, []Column{
+		{"receiver", Text},
+		{"kind", Text},
+		{"relay_id", Integer},
+		{"about", Integer},
+		{"at", Integer},
+		{"cause", Text},
+		{"done", Boolean},
+		{"next_due", Integer},
+		{"attempts", Integer},
+	}},
 	{"calibration", 1, []Column{
 		{"relay_id", Integer},
 		{"at", Integer},

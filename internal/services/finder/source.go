@@ -57,8 +57,11 @@ func (s Source) validate(check *config.Check, path string) {
 	if _, err := s.path(); err != nil {
 		check.Add(path+".path", "is not a JSONPath: "+err.Error(), "write one such as $.relays[*].url, or leave it empty")
 	}
-	config.InRange(check, path+".every", s.Every, config.Duration(time.Minute), config.Duration(365*24*time.Hour))
+	config.InRange(check, path+".every", s.Every, config.Duration(time.Minute), config.Duration(maxEvery))
 }
+
+// maxEvery is below store.MaxWait, jitter included.
+const maxEvery = 60 * 24 * time.Hour
 
 // The bounds of asking sources.
 const (

@@ -42,6 +42,9 @@ type Config struct {
 	Key config.Secret `yaml:"key"`
 	// Publish says where results are published (NIP-66).
 	Publish PublishConfig `yaml:"publish"`
+	// Alerts are who is told when a relay goes down or comes up again, when a
+	// certificate ends soon, and when we suspect our own network.
+	Alerts []Receiver `yaml:"alerts"`
 	// Geo says where it is known from where relays are.
 	Geo GeoConfig `yaml:"geo"`
 }
@@ -88,6 +91,7 @@ func (c Config) Validate(check *config.Check) {
 			check.Add("key", "is not a secret key", "put an nsec or 64 hex digits in the variable or file")
 		}
 	}
+	c.validateAlerts(check)
 	for i, text := range c.Publish.Relays {
 		if _, err := (relay.Rules{AllowLocal: true}).Parse(text); err != nil {
 			check.Add(fmt.Sprintf("publish.relays[%d]", i), "is not the URL of a relay", "write one such as wss://relay.example.com")
@@ -101,6 +105,8 @@ type Store interface {
 	SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error
 	LatestChecks(ctx context.Context, relay store.RelayID) ([]store.Check, error)
 	LastChecks(ctx context.Context, probe string, relays []store.RelayID) (map[store.RelayID]store.Check, error)
+	Events(ctx context.Context, q store.EventQuery) ([]store.Stored, store.Cursor, error)
+	store.Alerts
 }
 
 // Service is the monitor.
@@ -118,7 +124,7 @@ type Service struct {
 func New(cfg Config, st Store, dialer *dial.Dialer, places *probe.Places, owner string, log *slog.Logger) *Service {
 	s := &Service{cfg: cfg, store: st, owner: owner, log: log}
 	s.kit = probe.Kit{Dialer: dialer, Places: places, Work: probe.NewWork()}
-	s.publisher, s.kit.Key = newPublisher(cfg, dialer)
+	s.publisher, s.kit.Key = newPublisher(cfg, dialer, log)
 	return s
 }
 
@@ -247,6 +253,10 @@ func (s *Service) group(ctx context.Context) ([]Report, error) {
 	outcomes := make([]store.Outcome, len(reports))
 	for i, r := range reports {
 		outcomes[i] = s.outcome(r, ours)
+		outcomes[i].Alerts = s.alerts(r, &outcomes[i])
+	}
+	if ours {
+		outcomes[0].Alerts = append(outcomes[0].Alerts, s.doubt(now.Unix())...)
 	}
 	// What was found before a stop is kept.
 	saving, done := context.WithTimeout(ctx, service.StoreTime)

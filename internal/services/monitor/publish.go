@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,6 +67,7 @@ type publisher struct {
 	key       nostr.SecretKey
 	relays    []relay.URL
 	dialer    *dial.Dialer
+	log       *slog.Logger
 	announced time.Time
 }
 
@@ -258,9 +260,8 @@ func (s *Service) announcements() []nostr.Event {
 // reports: one relay that takes it is enough.
 func (p *publisher) send(ctx context.Context, announcements, reports []nostr.Event) []store.Check {
 	events := slices.Concat(announcements, reports)
-	results := make([]store.Check, len(events))
+	results := unsent(len(events))
 	for i := range events {
-		results[i] = store.Check{Cause: dial.CauseOther, Values: map[string]float64{"accepted": 0, "refused": 0}}
 		if err := p.key.Sign(&events[i]); err != nil {
 			results[i].Detail = "cannot be signed"
 			events[i].ID = nostr.ID{}
@@ -272,8 +273,27 @@ func (p *publisher) send(ctx context.Context, announcements, reports []nostr.Eve
 	return results[len(announcements):]
 }
 
+// unsent are results of events that nobody has taken yet.
+func unsent(n int) []store.Check {
+	results := make([]store.Check, n)
+	for i := range results {
+		results[i] = store.Check{Cause: dial.CauseOther, Values: map[string]float64{"accepted": 0, "refused": 0}}
+	}
+	return results
+}
+
+// sendTo publishes signed events to one relay and notes in each result what
+// became of it.
 func (p *publisher) sendTo(ctx context.Context, u relay.URL, events []nostr.Event, results []store.Check) {
+	var refused int
+	var why dial.Cause
+	defer func() {
+		if refused > 0 {
+			p.log.WarnContext(ctx, "events were not taken", "relay", u.String(), "events", len(events), "refused", refused, "cause", string(why))
+		}
+	}()
 	failed := func(i int, cause dial.Cause, detail string) {
+		refused, why = refused+1, cause
 		results[i].Values["refused"]++
 		if !results[i].OK {
 			results[i].Cause, results[i].Detail = cause, detail
@@ -316,7 +336,7 @@ func (p *publisher) sendTo(ctx context.Context, u relay.URL, events []nostr.Even
 }
 
 // newPublisher returns nil when nothing is to be published.
-func newPublisher(cfg Config, dialer *dial.Dialer) (*publisher, *nostr.SecretKey) {
+func newPublisher(cfg Config, dialer *dial.Dialer, log *slog.Logger) (*publisher, *nostr.SecretKey) {
 	if cfg.Key.IsZero() {
 		return nil, nil
 	}
@@ -328,5 +348,5 @@ func newPublisher(cfg Config, dialer *dial.Dialer) (*publisher, *nostr.SecretKey
 	if len(relays) == 0 {
 		return nil, &key
 	}
-	return &publisher{cfg: cfg.Publish, key: key, relays: relays, dialer: dialer}, &key
+	return &publisher{cfg: cfg.Publish, key: key, relays: relays, dialer: dialer, log: log}, &key
 }

@@ -154,6 +154,7 @@ func queueState(b *pgx.Batch, o *store.Outcome) {
 	default:
 		b.Queue(sqlOpenOutage, relay, o.At, string(o.Cause))
 	}
+	queueAlerts(b, o.Alerts)
 }
 
 func queueCheck(b *pgx.Batch, relay int32, check *store.Check) error {

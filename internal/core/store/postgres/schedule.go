@@ -127,12 +127,17 @@ const (
 	sqlFreeJobs = `
 		WITH locked AS MATERIALIZED (SELECT id FROM job WHERE lease_owner = $1 ORDER BY id FOR UPDATE)
 		UPDATE job j SET lease_owner = '', lease_until = 0 FROM locked WHERE j.id = locked.id`
+	sqlFreeAlerts = `
+		WITH locked AS MATERIALIZED (
+			SELECT receiver, kind, relay_id, about FROM alert WHERE lease_owner = $1 ORDER BY receiver, kind, relay_id, about FOR UPDATE)
+		UPDATE alert a SET lease_owner = '', lease_until = 0 FROM locked l
+		WHERE a.receiver = l.receiver AND a.kind = l.kind AND a.relay_id = l.relay_id AND a.about = l.about`
 )
 
 // FreeLeases implements store.Schedule.
 func (db *DB) FreeLeases(ctx context.Context, owner string) error {
 	err := db.write(ctx, func(tx pgx.Tx) error {
-		for _, sql := range []string{sqlFreeWork, sqlFreeCandidates, sqlFreeSources, sqlFreeJobs} {
+		for _, sql := range []string{sqlFreeWork, sqlFreeCandidates, sqlFreeSources, sqlFreeJobs, sqlFreeAlerts} {
 			if _, err := tx.Exec(ctx, sql, owner); err != nil {
 				return err
 			}

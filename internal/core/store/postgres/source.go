@@ -100,10 +100,12 @@ func (db *DB) AddSources(ctx context.Context, mentions []store.SourceMention) er
 	return nil
 }
 
+const sqlSourcesAgain = `UPDATE source SET next_due = $2 WHERE class = $1 AND next_due > $3`
+
 const sqlLeaseSources = `
 	WITH due AS MATERIALIZED (
 		SELECT class, name, detail, authors, attempts, last_cause, last_ok, etag, next_due FROM source s
-		WHERE class = $1 AND next_due <= $2 AND lease_until <= $2 AND ($3::text[] IS NULL OR name = ANY($3))
+		WHERE class = $1 AND next_due <= $2 AND lease_until NOT BETWEEN $2 + 1 AND $7 AND ($3::text[] IS NULL OR name = ANY($3))
 		AND NOT EXISTS (SELECT 1 FROM ban b WHERE b.target = s.host)
 		ORDER BY next_due, name LIMIT $4
 		FOR UPDATE OF s SKIP LOCKED
@@ -122,6 +124,9 @@ func (db *DB) DueSources(ctx context.Context, class hints.Class, names []string,
 	}
 	err = db.write(ctx, func(tx pgx.Tx) error {
 		sources = nil
+		if _, err := tx.Exec(ctx, sqlSourcesAgain, int32(class.Rank()), due.Now, due.Now+store.MaxWait); err != nil {
+			return err
+		}
 		return each(ctx, tx, func(rows pgx.Rows) error {
 			s := store.Source{Class: class}
 			var sketch []byte
@@ -135,7 +140,7 @@ func (db *DB) DueSources(ctx context.Context, class hints.Class, names []string,
 			s.Authors = authors.Count()
 			sources = append(sources, s)
 			return nil
-		}, sqlLeaseSources, int32(class.Rank()), due.Now, names, int64(due.Limit), due.Owner, due.Until)
+		}, sqlLeaseSources, int32(class.Rank()), due.Now, names, int64(due.Limit), due.Owner, due.Until, due.Now+store.MaxLease)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease sources: %w", err)

@@ -107,7 +107,10 @@ func (w *writer) saveOutcome(ctx context.Context, o *store.Outcome) error {
 	default:
 		_, err = w.c.exec(sqlOpenOutage, relay, o.At, string(o.Cause))
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return w.addAlerts(o.Alerts)
 }
 
 func (w *writer) saveCheck(relay int64, check *store.Check) error {

@@ -110,12 +110,13 @@ const (
 	sqlFreeCandidates = `UPDATE candidate SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
 	sqlFreeSources    = `UPDATE source SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
 	sqlFreeJobs       = `UPDATE job SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
+	sqlFreeAlerts     = `UPDATE alert SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
 )
 
 // FreeLeases implements store.Schedule.
 func (db *DB) FreeLeases(ctx context.Context, owner string) error {
 	err := db.write(ctx, func(w *writer) error {
-		for _, sql := range []string{sqlFreeWork, sqlFreeCandidates, sqlFreeSources, sqlFreeJobs} {
+		for _, sql := range []string{sqlFreeWork, sqlFreeCandidates, sqlFreeSources, sqlFreeJobs, sqlFreeAlerts} {
 			if _, err := w.c.exec(sql, owner); err != nil {
 				return err
 			}

@@ -62,9 +62,10 @@ func (db *DB) AddSources(ctx context.Context, mentions []store.SourceMention) er
 }
 
 const (
-	sqlDueSources = `
+	sqlSourcesAgain = `UPDATE source SET next_due = ?2 WHERE class = ?1 AND next_due > ?3`
+	sqlDueSources   = `
 		SELECT name, detail, authors, attempts, last_cause, last_ok, etag FROM source INDEXED BY source_due
-		WHERE class = ?1 AND next_due <= ?2 AND lease_until <= ?2 AND (?3 = '' OR name IN (SELECT value FROM json_each(?3)))
+		WHERE class = ?1 AND next_due <= ?2 AND lease_until NOT BETWEEN ?2 + 1 AND ?5 AND (?3 = '' OR name IN (SELECT value FROM json_each(?3)))
 		AND NOT EXISTS (SELECT 1 FROM ban WHERE target = source.host)
 		ORDER BY next_due, name LIMIT ?4`
 	sqlLeaseSource = `UPDATE source SET lease_owner = ?, lease_until = ? WHERE class = ? AND name = ?`
@@ -85,6 +86,9 @@ func (db *DB) DueSources(ctx context.Context, class hints.Class, names []string,
 	}
 	err = db.write(ctx, func(w *writer) error {
 		sources = nil
+		if _, err := w.c.exec(sqlSourcesAgain, int64(class.Rank()), due.Now, due.Now+store.MaxWait); err != nil {
+			return err
+		}
 		var bad error
 		if err := w.c.query(ctx, func(r row) bool {
 			var authors *store.Distinct
@@ -96,7 +100,7 @@ func (db *DB) DueSources(ctx context.Context, class hints.Class, names []string,
 				LastCause: dial.Cause(r.text(4)), LastOK: r.int(5), ETag: r.text(6),
 			})
 			return true
-		}, sqlDueSources, int64(class.Rank()), due.Now, only, int64(due.Limit)); err != nil || bad != nil {
+		}, sqlDueSources, int64(class.Rank()), due.Now, only, int64(due.Limit), due.Now+store.MaxLease); err != nil || bad != nil {
 			return errors.Join(err, bad)
 		}
 		for _, s := range sources {

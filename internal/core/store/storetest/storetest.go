@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"tail", testTails},
 		{"holding", testHoldings},
 		{"check", testChecks},
+		{"alert", testAlerts},
 		{"history", testHistories},
 		{"rollup", testRollups},
 		{"read", testReads},
