@@ -27,6 +27,13 @@ type Store interface {
 	store.RelayReader
 	store.StatsReader
 	store.Histories
+	LatestChecks(ctx context.Context, relay store.RelayID) ([]store.Check, error)
+	Outages(ctx context.Context, relay store.RelayID, limit int) ([]store.Outage, error)
+	Calibration(ctx context.Context, relay store.RelayID) (store.Calibration, error)
+	Tail(ctx context.Context, relay store.RelayID) (store.Tail, error)
+	ArrivalGaps(ctx context.Context, relay store.RelayID) ([]store.ArrivalGap, error)
+	TailTotals(ctx context.Context, now int64) (store.TailTotals, error)
+	SampleTotal(ctx context.Context, relay store.RelayID, kind store.SampleKind) (store.SampleTotal, error)
 }
 
 // freshFor is how many seconds the figures of the whole are given again. They
@@ -38,10 +45,19 @@ type Catalogue struct {
 	store   Store
 	reading chan struct{} // one entry: the right to read and write stats
 	stats   Stats
+
+	directory   directory
+	replication replication
 }
 
 // New returns a catalogue that reads from st.
-func New(st Store) *Catalogue { return &Catalogue{store: st, reading: make(chan struct{}, 1)} }
+func New(st Store) *Catalogue {
+	return &Catalogue{
+		store: st, reading: make(chan struct{}, 1),
+		directory:   directory{store: st, loading: make(chan struct{}, 1)},
+		replication: replication{reading: make(chan struct{}, 1)},
+	}
+}
 
 // Stats are the figures of the whole archive.
 type Stats struct {
@@ -146,90 +162,6 @@ func (c *Catalogue) readStats(ctx context.Context, now int64) (Stats, error) {
 		s.Coverage = append(s.Coverage, LevelCoverage(l))
 	}
 	return s, nil
-}
-
-// Relay is what is known of a relay.
-type Relay struct {
-	ID        store.RelayID `json:"-"`
-	URL       relay.URL     `json:"url" doc:"the canonical URL" example:"wss://relay.example.com"`
-	Network   relay.Network `json:"network" example:"clearnet"`
-	State     store.State   `json:"state" enum:"new,up,degraded,down,dead" example:"up"`
-	Since     int64         `json:"since" doc:"when the state began, Unix seconds" example:"1767225600"`
-	Cause     string        `json:"cause,omitempty" doc:"why it is not up" example:"tcp_refused"`
-	Name      string        `json:"name,omitempty" doc:"as its NIP-11 document says" example:"Example relay"`
-	Software  string        `json:"software,omitempty" doc:"as its NIP-11 document says" example:"https://example.com/relay"`
-	OpenMS    float64       `json:"open_ms,omitempty" doc:"time to open, newest success" example:"84.2"`
-	ReadMS    float64       `json:"read_ms,omitempty" doc:"time to the end of a small answer, newest success" example:"31.7"`
-	CheckedAt int64         `json:"checked_at" doc:"Unix seconds; 0 when never" example:"1767229200"`
-	LastUp    int64         `json:"last_up" doc:"Unix seconds; 0 when never" example:"1767229200"`
-	FirstSeen int64         `json:"first_seen" doc:"when it was first mentioned, Unix seconds" example:"1735689600"`
-	Events    int64         `json:"events" doc:"archived events it has delivered" example:"250000"`
-	Coverage  Span          `json:"coverage"`
-	Holes     int           `json:"holes" doc:"places where something is known to be missing"`
-	MaxLimit  int           `json:"largest_page,omitempty" doc:"the most events it ever gave in one answer" example:"500"`
-}
-
-// NewRelay shapes what the store knows of a relay.
-func NewRelay(r store.RelaySummary) Relay {
-	return Relay{
-		ID: r.ID, URL: r.URL, Network: r.URL.Network(), State: r.State, Since: r.StateSince, Cause: string(r.Cause),
-		Name: r.Name, Software: r.Software, OpenMS: r.OpenMS, ReadMS: r.ReadMS,
-		CheckedAt: r.CheckedAt, LastUp: r.LastUp, FirstSeen: r.FirstSeen, Events: r.Events,
-		Coverage: Span{Partly: r.Partly, Lo: r.Lo, Hi: r.Hi, Level: r.Level, Gaps: r.Gaps, AsOf: r.AsOf},
-		Holes:    r.Holes, MaxLimit: r.MaxLimit,
-	}
-}
-
-// Span is what is covered of a relay.
-type Span struct {
-	Partly bool        `json:"partly,omitempty" doc:"whether nothing is claimed of the relay as a whole, but of lists of kinds or authors or of configured filters"`
-	Lo     int64       `json:"lo" doc:"lowest second covered; lo and hi are 0 when none is" example:"1672531200"`
-	Hi     int64       `json:"hi" doc:"highest second covered" example:"1767229100"`
-	Level  store.Level `json:"level" doc:"the weakest proof in between" example:"1"`
-	Gaps   int         `json:"gaps" doc:"uncovered stretches in between"`
-	AsOf   int64       `json:"as_of" doc:"the oldest time at which a part was true" example:"1767229100"`
-}
-
-// RelayPage is a page of relays by ascending URL.
-type RelayPage struct {
-	Relays []Relay `json:"relays" nullable:"false" doc:"by ascending URL"`
-	Next   string  `json:"next,omitempty" doc:"pass as after for the next page; absent at the end, before which a page may be empty"`
-}
-
-// Relays returns a page of relays. After is the Next of the page before, else
-// the error is store.ErrCursor.
-func (c *Catalogue) Relays(ctx context.Context, q store.RelayQuery) (RelayPage, error) {
-	if q.Limit < 1 || q.Limit > MaxPage {
-		return RelayPage{}, ErrLimit
-	}
-	if q.After != "" {
-		// Whether a relay may be local was decided when it was taken.
-		url, err := (relay.Rules{AllowLocal: true}).Parse(q.After)
-		if err != nil || url.String() != q.After {
-			return RelayPage{}, store.ErrCursor
-		}
-	}
-	rows, err := c.store.RelaySummaries(ctx, q)
-	if err != nil {
-		return RelayPage{}, fmt.Errorf("read relays: %w", err)
-	}
-	page := RelayPage{Relays: make([]Relay, len(rows))}
-	for i, r := range rows {
-		page.Relays[i] = NewRelay(r)
-	}
-	if len(rows) == q.Limit {
-		page.Next = rows[len(rows)-1].URL.String()
-	}
-	return page, nil
-}
-
-// Coverage returns what is proved to be held of a relay, over all filters.
-func (c *Catalogue) Coverage(ctx context.Context, id store.RelayID) ([]store.Coverage, error) {
-	claims, _, err := c.store.RelayCoverage(ctx, id)
-	if err != nil {
-		return nil, fmt.Errorf("read coverage: %w", err)
-	}
-	return claims, nil
 }
 
 // Kinds returns the most frequent kinds, most first.

@@ -239,7 +239,10 @@ func TestRelays(t *testing.T) {
 	} {
 		want := slices.SortedFunc(slices.Values(test.want), func(a, b relay.URL) int { return stdcmp.Compare(a.String(), b.String()) })
 		for _, limit := range []int{1, 2, 5, 10, 1000} {
-			q := store.RelayQuery{Network: test.network, State: test.state, Limit: limit}
+			q := query.RelayQuery{Network: test.network, Limit: limit}
+			if test.state != "" {
+				q.States = []store.State{test.state}
+			}
 			var have []relay.URL
 			for pages := 0; ; pages++ {
 				page, err := c.Relays(t.Context(), q)
@@ -260,7 +263,7 @@ func TestRelays(t *testing.T) {
 			}
 		}
 	}
-	page, err := c.Relays(t.Context(), store.RelayQuery{Limit: 1})
+	page, err := c.Relays(t.Context(), query.RelayQuery{Limit: 1})
 	must(t, err)
 	if page.Relays[0].ID != relays[24].ID {
 		t.Errorf("the first relay has id %d, want %d", page.Relays[0].ID, relays[24].ID)
@@ -358,7 +361,7 @@ func TestRefused(t *testing.T) {
 	c := query.New(newStore(t))
 	ctx := t.Context()
 	for _, limit := range []int{-1, 0, query.MaxPage + 1} {
-		if _, err := c.Relays(ctx, store.RelayQuery{Limit: limit}); !errors.Is(err, query.ErrLimit) {
+		if _, err := c.Relays(ctx, query.RelayQuery{Limit: limit}); !errors.Is(err, query.ErrLimit) {
 			t.Errorf("relays, limit %d: %v", limit, err)
 		}
 		if _, err := c.Events(ctx, nostr.Filter{}, "", limit); !errors.Is(err, query.ErrLimit) {
@@ -374,7 +377,7 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	for _, after := range []string{"x", "a.nostr.org", "wss://A.nostr.org", "wss://a.nostr.org/../", "\x00"} {
-		if _, err := c.Relays(ctx, store.RelayQuery{After: after, Limit: 1}); !errors.Is(err, store.ErrCursor) {
+		if _, err := c.Relays(ctx, query.RelayQuery{After: after, Limit: 1}); !errors.Is(err, store.ErrCursor) {
 			t.Errorf("relays after %q: %v", after, err)
 		}
 	}
@@ -414,9 +417,10 @@ func TestSums(t *testing.T) {
 	claim := store.Coverage{Relay: relays[0].ID, Filter: filter, Interval: store.Interval{Lo: 1, Hi: 2}, Level: store.LevelWalked, AsOf: base, Method: "walk"}
 	_, err = db.SaveBatch(ctx, store.Batch{Relay: relays[0].ID, SeenAt: base, Filter: filter, Claims: []store.Coverage{claim}})
 	must(t, err)
-	claims, err := c.Coverage(ctx, relays[0].ID)
+	claims, holes, err := c.RelayCoverage(ctx, relays[0].ID)
 	must(t, err)
-	if diff := cmp.Diff([]store.Coverage{claim}, claims); diff != "" {
+	want := []query.Claim{{Filter: "{}", Lo: 1, Hi: 2, Level: store.LevelWalked, AsOf: base, Method: "walk"}}
+	if diff := cmp.Diff(want, claims); diff != "" || len(holes) > 0 {
 		t.Errorf("coverage (-want +have):\n%s", diff)
 	}
 }

@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"math"
+	"slices"
 	"strings"
 
 	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/nostr/nip11"
 )
 
 // DocumentID is the SHA-256 of a document's bytes.
@@ -24,24 +27,89 @@ const DocumentInfo = "nip11"
 // ID returns the SHA-256 of the data.
 func (d Document) ID() DocumentID { return sha256.Sum256(d.Data) }
 
-// shownText is how many bytes of a text of a document are repeated in lists.
-const shownText = 200
+// DocumentPlace is the type of what is known of where a relay is.
+const DocumentPlace = "geo"
 
-// Introduces reads how a relay calls itself. A document without these, or with
-// something else in their place, has empty ones.
-func (d *Document) Introduces() (name, software string) {
-	var fields map[string]json.RawMessage
-	if d.Type != "nip11" || json.Unmarshal(d.Data, &fields) != nil {
-		return "", ""
+// The bounds of what lists repeat of documents: bytes of a text, and how many
+// NIPs of how many bytes.
+const (
+	shownText = 200
+	shownNIPs = 100
+	shownNIP  = 8
+)
+
+// Introduction is how a relay describes itself, as lists show it. All of it is
+// untrusted text, cut.
+type Introduction struct {
+	Name, Software, Version string
+	NIPs                    []string // supported, without leading zeros: "1", "C7"
+	Auth, Payment           bool     // required
+	Restricted              bool     // who may write
+}
+
+// Introduction reads a document of the type DocumentInfo; a field that is absent
+// or something else is empty.
+func (d *Document) Introduction() Introduction {
+	read, err := nip11.Parse(d.Data)
+	if err != nil {
+		return Introduction{}
 	}
-	read := func(key string) string {
-		var text string
-		if json.Unmarshal(fields[key], &text) != nil {
-			return ""
+	in := Introduction{Name: shown(read.Name), Software: shown(read.Software), Version: shown(read.Version)}
+	for _, nip := range read.SupportedNIPs {
+		if len(nip) <= shownNIP && len(in.NIPs) < shownNIPs && !slices.Contains(in.NIPs, nip) {
+			in.NIPs = append(in.NIPs, shown(nip))
 		}
-		return strings.ToValidUTF8(Substitute(text[:min(len(text), shownText)]), "")
 	}
-	return read("name"), read("software")
+	is := func(flag *bool) bool { return flag != nil && *flag }
+	in.Auth, in.Payment, in.Restricted = is(read.Limitation.AuthRequired), is(read.Limitation.PaymentRequired), is(read.Limitation.RestrictedWrites)
+	return in
+}
+
+// NIPList is the NIPs of an introduction as backends keep them: a JSON array.
+func (in *Introduction) NIPList() string {
+	text, err := json.Marshal(append([]string{}, in.NIPs...))
+	if err != nil {
+		panic(err) // texts always have a form
+	}
+	return string(text)
+}
+
+// ParseNIPs reads what NIPList wrote.
+func ParseNIPs(text string) []string {
+	var list []string
+	if text == "[]" || json.Unmarshal([]byte(text), &list) != nil {
+		return nil
+	}
+	return list
+}
+
+// Location is where a relay is, as lists show it. Country is empty and Lat and Lon
+// are both 0 where that is not known.
+type Location struct {
+	Country  string  // ISO 3166-1, two letters
+	City     string  // in English
+	ASN      int64   // 0: not known
+	Org      string  // whose network that is
+	Lat, Lon float64 // degrees, only where the city is known
+}
+
+// Location reads a document of the type DocumentPlace; what does not fit is empty.
+func (d *Document) Location() Location {
+	var p struct {
+		Country, City, Org string
+		ASN                uint32
+		Lat, Lon           float64
+	}
+	if json.Unmarshal(d.Data, &p) != nil || math.Abs(p.Lat) > 90 || math.Abs(p.Lon) > 180 {
+		return Location{}
+	}
+	return Location{shown(p.Country), shown(p.City), int64(p.ASN), shown(p.Org), p.Lat, p.Lon}
+}
+
+// shown cuts a text to what is repeated in lists, and takes out what no database
+// holds.
+func shown(text string) string {
+	return strings.ToValidUTF8(Substitute(text[:min(len(text), shownText)]), "")
 }
 
 // The values that a RelaySummary shows, of the probes "open" and "read".

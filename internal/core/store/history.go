@@ -52,6 +52,12 @@ type Health struct {
 	Open, Read            Percentiles
 }
 
+// Incident is an outage of a relay.
+type Incident struct {
+	Relay RelayID
+	Outage
+}
+
 // Histories tells how relays fared over time.
 type Histories interface {
 	// Health sums up the results of a relay's checks until now.
@@ -62,6 +68,13 @@ type Histories interface {
 	// LastChecks returns the newest result of one probe by relay, without
 	// documents. Relays without one are absent.
 	LastChecks(ctx context.Context, probe string, relays []RelayID) (map[RelayID]Check, error)
+	// Results returns results of one probe of a relay before a time, newest
+	// first, without documents.
+	Results(ctx context.Context, relay RelayID, probe string, before int64, limit int) ([]Check, error)
+	// Incidents returns the outages of all relays in the set, newest first, of one
+	// second by falling number of the relay: those behind the From and Relay of
+	// before.
+	Incidents(ctx context.Context, before Incident, limit int) ([]Incident, error)
 }
 
 // HealthOf sums spans up, which are in the order of time. A result holds until

@@ -43,6 +43,7 @@ func TestPosition(t *testing.T) {
 }
 
 func TestSummarize(t *testing.T) {
+	type levels = [store.LevelFingerprint + 1]int64
 	claim := func(lo, hi int64, level store.Level, asOf int64) store.Coverage {
 		return store.Coverage{Interval: store.Interval{Lo: lo, Hi: hi}, Level: level, AsOf: asOf}
 	}
@@ -52,13 +53,13 @@ func TestSummarize(t *testing.T) {
 		want   store.RelaySummary
 	}{
 		{"none", nil, store.RelaySummary{}},
-		{"one", []store.Coverage{claim(5, 9, 2, 7)}, store.RelaySummary{Lo: 5, Hi: 9, Level: 2, AsOf: 7}},
-		{"touching", []store.Coverage{claim(10, 20, 1, 8), claim(5, 9, 2, 7)}, store.RelaySummary{Lo: 5, Hi: 20, Level: 1, AsOf: 7}},
-		{"a gap", []store.Coverage{claim(11, 20, 3, 8), claim(5, 9, 4, 9)}, store.RelaySummary{Lo: 5, Hi: 20, Level: 3, AsOf: 8, Gaps: 1}},
-		{"one inside another", []store.Coverage{claim(0, 100, 3, 8), claim(5, 9, 4, 9), claim(90, 95, 4, 9)}, store.RelaySummary{Lo: 0, Hi: 100, Level: 3, AsOf: 8}},
-		{"to the ends of time", []store.Coverage{claim(math.MinInt64, 0, 1, 1), claim(2, math.MaxInt64, 1, 1)}, store.RelaySummary{Lo: math.MinInt64, Hi: math.MaxInt64, Level: 1, AsOf: 1, Gaps: 1}},
-		{"a list beside the whole", []store.Coverage{claim(5, 9, 2, 7), {Filter: 3, Interval: store.Interval{Lo: 0, Hi: 4}, Level: 1, AsOf: 1}}, store.RelaySummary{Lo: 5, Hi: 9, Level: 2, AsOf: 7}},
-		{"lists only", []store.Coverage{{Filter: 3, Interval: store.Interval{Lo: 0, Hi: 4}, Level: 1, AsOf: 1}}, store.RelaySummary{Partly: true, Hi: 4, Level: 1, AsOf: 1}},
+		{"one", []store.Coverage{claim(5, 9, 2, 7)}, store.RelaySummary{Lo: 5, Hi: 9, Level: 2, AsOf: 7, Proved: levels{2: 5}}},
+		{"touching", []store.Coverage{claim(10, 20, 1, 8), claim(5, 9, 2, 7)}, store.RelaySummary{Lo: 5, Hi: 20, Level: 1, AsOf: 7, Proved: levels{1: 11, 2: 5}}},
+		{"a gap", []store.Coverage{claim(11, 20, 3, 8), claim(5, 9, 4, 9)}, store.RelaySummary{Lo: 5, Hi: 20, Level: 3, AsOf: 8, Gaps: 1, Proved: levels{3: 10, 4: 5}}},
+		{"one inside another", []store.Coverage{claim(0, 100, 3, 8), claim(5, 9, 4, 9), claim(90, 95, 4, 9)}, store.RelaySummary{Lo: 0, Hi: 100, Level: 3, AsOf: 8, Proved: levels{3: 90, 4: 11}}},
+		{"to the ends of time", []store.Coverage{claim(math.MinInt64, 0, 1, 1), claim(2, math.MaxInt64, 1, 1)}, store.RelaySummary{Lo: math.MinInt64, Hi: math.MaxInt64, Level: 1, AsOf: 1, Gaps: 1, Proved: levels{1: math.MaxInt64}}},
+		{"a list beside the whole", []store.Coverage{claim(5, 9, 2, 7), {Filter: 3, Interval: store.Interval{Lo: 0, Hi: 4}, Level: 1, AsOf: 1}}, store.RelaySummary{Lo: 5, Hi: 9, Level: 2, AsOf: 7, Proved: levels{2: 5}}},
+		{"lists only", []store.Coverage{{Filter: 3, Interval: store.Interval{Lo: 0, Hi: 4}, Level: 1, AsOf: 1}}, store.RelaySummary{Partly: true, Hi: 4, Level: 1, AsOf: 1, Proved: levels{1: 5}}},
 	} {
 		var got store.RelaySummary
 		got.Summarize(tt.claims, 0)

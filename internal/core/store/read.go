@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 
 	"bigbrotr/internal/core/nostr"
@@ -78,18 +79,24 @@ type RelayQuery struct {
 // RelaySummary is a relay with what is known about it.
 type RelaySummary struct {
 	Relay
-	Name      string  // of its NIP-11 document; untrusted text
-	Software  string  // of its NIP-11 document; untrusted text
+	Introduction
+	Location
 	OpenMS    float64 // newest successful open; 0 when never
 	ReadMS    float64
 	CheckedAt int64
+	Month     Share   // of the last 30 days, as of the newest check
+	OpenP95   float64 // within them, milliseconds; 0 when there is none
+	ReadP95   float64
 	Events    int64 // sightings
 	// Partly says that nothing is claimed of the relay as a whole: what follows
 	// is of lists of kinds or authors, or of filters of the configuration.
-	Partly   bool
-	Lo, Hi   int64 // the lowest and highest second covered; both 0 when none
-	Level    Level // the lowest level between Lo and Hi
-	Gaps     int   // uncovered stretches between Lo and Hi
+	Partly bool
+	Lo, Hi int64 // the lowest and highest second covered; both 0 when none
+	Level  Level // the lowest level between Lo and Hi
+	Gaps   int   // uncovered stretches between Lo and Hi
+	// Proved is how many seconds are covered, by the best level that each is
+	// proved with.
+	Proved   [LevelFingerprint + 1]int64
 	Holes    int
 	AsOf     int64 // the oldest as-of of its claims
 	MaxLimit int   // the largest page it ever gave
@@ -120,6 +127,50 @@ func (s *RelaySummary) Summarize(claims []Coverage, open FilterID) {
 		s.Hi = max(s.Hi, c.Hi)
 		s.Level, s.AsOf = min(s.Level, c.Level), min(s.AsOf, c.AsOf)
 	}
+	s.Proved = proved(claims)
+}
+
+// proved counts the seconds that claims cover, each by its best level. Claims are
+// in the order of their beginning; those of one filter do not overlap, so that
+// few are open at a time.
+func proved(claims []Coverage) (seconds [LevelFingerprint + 1]int64) {
+	var open []Coverage
+	at := claims[0].Lo
+	// to counts what is open up to a second, exclusive.
+	to := func(end int64) {
+		for at < end && len(open) > 0 {
+			best, until := LevelUnknown, end
+			for _, c := range open {
+				best = max(best, c.Level)
+				if c.Hi < end { // else Hi+1 could overflow
+					until = min(until, c.Hi+1)
+				}
+			}
+			seconds[best] = addUp(seconds[best], until, at)
+			at = until
+			open = slices.DeleteFunc(open, func(c Coverage) bool { return c.Hi < at })
+		}
+		at = end
+	}
+	for _, c := range claims {
+		if c.Lo > c.Hi || c.Level < 0 || c.Level > LevelFingerprint {
+			continue
+		}
+		to(c.Lo)
+		open = append(open, c)
+	}
+	to(math.MaxInt64)
+	return seconds
+}
+
+// addUp adds the seconds from lo to hi, exclusive, to a sum that does not
+// overflow.
+func addUp(sum, hi, lo int64) int64 {
+	span := hi - lo
+	if span < 0 || sum+span < 0 {
+		return math.MaxInt64
+	}
+	return sum + span
 }
 
 // RelayReader answers questions about relays.
@@ -187,4 +238,40 @@ type StatsReader interface {
 	Kinds(ctx context.Context, limit int) ([]KindTotal, error)
 	// Days returns the days from lo to hi (days, inclusive) that have events.
 	Days(ctx context.Context, lo, hi int64) ([]DayTotal, error)
+	// RelayKinds returns the most frequent kinds of what a relay carries, most
+	// first, without authors.
+	RelayKinds(ctx context.Context, relay RelayID, limit int) ([]KindTotal, error)
+	// RelayDays returns the days from lo to hi (days, inclusive) of which a relay
+	// carries events, without authors.
+	RelayDays(ctx context.Context, relay RelayID, lo, hi int64) ([]DayTotal, error)
+	// Carriers draws about n events evenly from those of a relay, or with relay 0
+	// from all, and returns which relays carry each one now, by number. When there
+	// are n or fewer it draws all; what is drawn is the same as long as the sums
+	// are.
+	Carriers(ctx context.Context, relay RelayID, n int) ([][]RelayID, error)
+}
+
+// Draw returns n times, spread evenly over the events that days have; nil when
+// there are n or fewer.
+func Draw(days []DayTotal, n int) []int64 {
+	var all int64
+	for _, d := range days {
+		all += d.Events
+	}
+	if all <= int64(n) {
+		return nil
+	}
+	places := make([]int64, 0, n)
+	before := 0.0 // events of the days that are over
+	for _, d := range days {
+		for len(places) < n {
+			at := (float64(len(places)) + 0.5) / float64(n) * float64(all)
+			if at >= before+float64(d.Events) {
+				break
+			}
+			places = append(places, d.Day*Day+int64((at-before)/float64(d.Events)*Day))
+		}
+		before += float64(d.Events)
+	}
+	return places
 }

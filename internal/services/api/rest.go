@@ -34,7 +34,7 @@ func (s *Service) rest(mux *http.ServeMux) {
 	huma.Get(api, "/api/v1/stats", s.getStats, describe("stats", "Figures of the whole archive",
 		"Read from sums that are seconds old."))
 	huma.Get(api, "/api/v1/relays", s.getRelays, describe("relays", "Relays with state, health and coverage",
-		"By ascending URL. Follow next until it is absent; the last page may be empty."))
+		"By ascending URL. Follow next until it is absent."))
 	huma.Get(api, "/api/v1/events", s.getEvents, describe("events", "Archived events that match a NIP-01 filter",
 		"Newest first, ties by lowest id. Left out are kinds meant for their recipients only, expired events and "+
 			"those their authors deleted. A page of large events is shorter than the limit: follow next until it is absent. "+
@@ -113,9 +113,11 @@ type relaysInput struct {
 type relaysOutput struct{ Body query.RelayPage }
 
 func (s *Service) getRelays(ctx context.Context, in *relaysInput) (*relaysOutput, error) {
-	page, err := s.query.Relays(ctx, store.RelayQuery{
-		Network: relay.Network(in.Network), State: store.State(in.State), After: in.After, Limit: in.Limit,
-	})
+	q := query.RelayQuery{Network: relay.Network(in.Network), After: in.After, Limit: in.Limit}
+	if in.State != "" {
+		q.States = []store.State{store.State(in.State)}
+	}
+	page, err := s.query.Relays(ctx, q)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}

@@ -53,7 +53,11 @@ const (
 	sqlSetChecked  = `UPDATE relay SET checked_at = greatest(checked_at, $2) WHERE id = $1`
 	sqlSetOpen     = `UPDATE relay SET open_ms = $2 WHERE id = $1 AND checked_at <= $3`
 	sqlSetRead     = `UPDATE relay SET read_ms = $2 WHERE id = $1 AND checked_at <= $3`
-	sqlSetDocument = `UPDATE relay SET name = $2, software = $3 WHERE id = $1 AND checked_at <= $4`
+	sqlSetDocument = `
+		UPDATE relay SET name = $3, software = $4, version = $5, nips = $6, auth = $7, payment = $8, restricted = $9
+		WHERE id = $1 AND checked_at <= $2`
+	sqlSetPlace = `UPDATE relay SET country = $3, city = $4, asn = $5, org = $6, lat = $7, lon = $8 WHERE id = $1 AND checked_at <= $2`
+	sqlSetFare  = `UPDATE relay SET month_up = $3, month_watched = $4, open_p95 = $5, read_p95 = $6 WHERE id = $1 AND checked_at <= $2`
 	// Nobody leases these relays before the transaction ends.
 	sqlLeaseOwners = `
 		SELECT w.relay_id, w.lease_owner FROM unnest($1::text[], $2::integer[]) AS u (service, relay_id)
@@ -89,12 +93,33 @@ func (db *DB) SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error 
 			}
 		}
 		queueNext(&b, next)
-		return tx.SendBatch(ctx, &b).Close()
+		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+			return err
+		}
+		return saveFares(ctx, tx, outcomes)
 	})
 	if err != nil {
 		return fmt.Errorf("save outcomes: %w", err)
 	}
 	return nil
+}
+
+// saveFares notes how the relays of outcomes fared until these.
+func saveFares(ctx context.Context, tx pgx.Tx, outcomes []store.Outcome) error {
+	var b pgx.Batch
+	for i := range outcomes {
+		o := &outcomes[i]
+		if len(o.Checks) == 0 {
+			continue
+		}
+		spans, err := readSpans(ctx, tx, o.Relay, o.At)
+		if err != nil {
+			return err
+		}
+		h := store.HealthOf(spans, o.At, 0, 0)
+		b.Queue(sqlSetFare, int32(o.Relay), o.At, h.Month.Up, h.Month.Watched, h.Open.P95, h.Read.P95)
+	}
+	return tx.SendBatch(ctx, &b).Close()
 }
 
 // leaseOwners returns who leases the relays; those that nobody does are left
@@ -165,8 +190,13 @@ func queueCheck(b *pgx.Batch, relay int32, check *store.Check) error {
 		b.Queue(sqlSetPeriod, relay, d.Type, check.At, id[:])
 		b.Queue(sqlDropDocuments, relay, d.Type, int64(store.KeepVersions))
 		b.Queue(sqlDropVersions, relay, d.Type, int64(store.KeepVersions))
-		if name, software := d.Introduces(); d.Type == store.DocumentInfo {
-			b.Queue(sqlSetDocument, relay, name, software, check.At)
+		switch d.Type {
+		case store.DocumentInfo:
+			in := d.Introduction()
+			b.Queue(sqlSetDocument, relay, check.At, in.Name, in.Software, in.Version, in.NIPList(), in.Auth, in.Payment, in.Restricted)
+		case store.DocumentPlace:
+			p := d.Location()
+			b.Queue(sqlSetPlace, relay, check.At, p.Country, p.City, p.ASN, p.Org, p.Lat, p.Lon)
 		}
 	}
 	numbers := maps.Clone(check.Values)
@@ -197,27 +227,38 @@ const sqlLatestChecks = `
 		SELECT min(probe) FROM check_result WHERE relay_id = $1
 		UNION ALL
 		SELECT (SELECT min(probe) FROM check_result WHERE relay_id = $1 AND probe > p.probe) FROM p WHERE p.probe IS NOT NULL)
-	SELECT c.at, c.probe, c.ok, c.cause, c.numbers::text, c.detail, d.type, d.data
+	SELECT ` + checkColumns + `, d.type, d.data
 	FROM p JOIN check_result c ON c.relay_id = $1 AND c.probe = p.probe
 		AND c.at = (SELECT max(at) FROM check_result WHERE relay_id = $1 AND probe = p.probe)
 	LEFT JOIN document d ON d.id = c.document_id
 	ORDER BY c.probe COLLATE "C"`
+
+// checkColumns is what scanCheck reads, in order, of an alias c.
+const checkColumns = `c.at, c.probe, c.ok, c.cause, c.numbers::text, c.detail`
+
+// scanCheck reads checkColumns and more.
+func scanCheck(rows pgx.Rows, more ...any) (c store.Check, err error) {
+	var cause, numbers string
+	if err := rows.Scan(append([]any{&c.At, &c.Probe, &c.OK, &cause, &numbers, &c.Detail}, more...)...); err != nil {
+		return c, err
+	}
+	c.Cause = dial.Cause(cause)
+	if json.Unmarshal([]byte(numbers), &c.Values) != nil {
+		c.Values = nil
+	}
+	return c, nil
+}
 
 // LatestChecks implements store.Checks.
 func (db *DB) LatestChecks(ctx context.Context, relay store.RelayID) (checks []store.Check, err error) {
 	err = db.read(ctx, func(q querier) error {
 		checks = nil
 		return each(ctx, q, func(rows pgx.Rows) error {
-			var c store.Check
-			var cause, numbers string
 			var kind *string
 			var data []byte
-			if err := rows.Scan(&c.At, &c.Probe, &c.OK, &cause, &numbers, &c.Detail, &kind, &data); err != nil {
+			c, err := scanCheck(rows, &kind, &data)
+			if err != nil {
 				return err
-			}
-			c.Cause = dial.Cause(cause)
-			if json.Unmarshal([]byte(numbers), &c.Values) != nil {
-				c.Values = nil
 			}
 			if kind != nil {
 				c.Document = &store.Document{Type: *kind, Data: data}

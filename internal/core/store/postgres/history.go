@@ -2,12 +2,10 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
-	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/store"
 )
 
@@ -22,19 +20,24 @@ const (
 	sqlSeen = `SELECT seen_up, seen_down FROM relay WHERE id = $1`
 )
 
+// readSpans reads the results by which a relay's health is judged.
+func readSpans(ctx context.Context, q querier, relay store.RelayID, now int64) ([]store.Span, error) {
+	var spans []store.Span
+	err := each(ctx, q, func(rows pgx.Rows) error {
+		var s store.Span
+		err := rows.Scan(&s.At, &s.OK, &s.OpenMS, &s.ReadMS)
+		spans = append(spans, s)
+		return err
+	}, sqlSpans, int32(relay), now)
+	return spans, err
+}
+
 // Health implements store.Histories.
 func (db *DB) Health(ctx context.Context, relay store.RelayID, now int64) (store.Health, error) {
 	var spans []store.Span
 	var up, down int64
-	err := db.read(ctx, func(q querier) error {
-		spans = nil
-		err := each(ctx, q, func(rows pgx.Rows) error {
-			var s store.Span
-			err := rows.Scan(&s.At, &s.OK, &s.OpenMS, &s.ReadMS)
-			spans = append(spans, s)
-			return err
-		}, sqlSpans, int32(relay), now)
-		if err != nil {
+	err := db.read(ctx, func(q querier) (err error) {
+		if spans, err = readSpans(ctx, q, relay, now); err != nil {
 			return err
 		}
 		return each(ctx, q, func(rows pgx.Rows) error { return rows.Scan(&up, &down) }, sqlSeen, int32(relay))
@@ -70,7 +73,7 @@ func (db *DB) Versions(ctx context.Context, relay store.RelayID, kind string, li
 }
 
 const sqlLastChecks = `
-	SELECT r.id, c.at, c.probe, c.ok, c.cause, c.numbers::text, c.detail FROM unnest($1::integer[]) AS r (id)
+	SELECT ` + checkColumns + `, r.id FROM unnest($1::integer[]) AS r (id)
 	CROSS JOIN LATERAL (SELECT * FROM check_result WHERE relay_id = r.id AND probe = $2 ORDER BY at DESC LIMIT 1) c`
 
 // LastChecks implements store.Histories.
@@ -82,22 +85,59 @@ func (db *DB) LastChecks(ctx context.Context, probe string, relays []store.Relay
 	err = db.read(ctx, func(q querier) error {
 		last = make(map[store.RelayID]store.Check, len(relays))
 		return each(ctx, q, func(rows pgx.Rows) error {
-			var c store.Check
-			var relay int32
-			var cause, numbers string
-			if err := rows.Scan(&relay, &c.At, &c.Probe, &c.OK, &cause, &numbers, &c.Detail); err != nil {
-				return err
-			}
-			c.Cause = dial.Cause(cause)
-			if json.Unmarshal([]byte(numbers), &c.Values) != nil {
-				c.Values = nil
-			}
-			last[store.RelayID(relay)] = c
-			return nil
+			var relay store.RelayID
+			c, err := scanCheck(rows, &relay)
+			last[relay] = c
+			return err
 		}, sqlLastChecks, ids, probe)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read last checks: %w", err)
 	}
 	return last, nil
+}
+
+const sqlResults = `SELECT ` + checkColumns + ` FROM check_result c WHERE relay_id = $1 AND probe = $2 AND at < $3 ORDER BY at DESC LIMIT $4`
+
+// Results implements store.Histories.
+func (db *DB) Results(ctx context.Context, relay store.RelayID, probe string, before int64, limit int) (checks []store.Check, err error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	err = db.read(ctx, func(q querier) error {
+		checks = nil
+		return each(ctx, q, func(rows pgx.Rows) error {
+			c, err := scanCheck(rows)
+			checks = append(checks, c)
+			return err
+		}, sqlResults, int32(relay), probe, before, int64(limit))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read results: %w", err)
+	}
+	return checks, nil
+}
+
+const sqlIncidents = `
+	SELECT o.relay_id, o.started, o.ended, o.cause FROM outage o JOIN relay r ON r.id = o.relay_id AND r.kept_out = ''
+	WHERE (o.started, o.relay_id) < ($1, $2) ORDER BY o.started DESC, o.relay_id DESC LIMIT $3`
+
+// Incidents implements store.Histories.
+func (db *DB) Incidents(ctx context.Context, before store.Incident, limit int) (incidents []store.Incident, err error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	err = db.read(ctx, func(q querier) error {
+		incidents = nil
+		return each(ctx, q, func(rows pgx.Rows) error {
+			var i store.Incident
+			err := rows.Scan(&i.Relay, &i.From, &i.To, &i.Cause)
+			incidents = append(incidents, i)
+			return err
+		}, sqlIncidents, before.From, int32(before.Relay), int64(limit))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read incidents: %w", err)
+	}
+	return incidents, nil
 }

@@ -588,7 +588,8 @@ func (db *DB) Authors(ctx context.Context, relay store.RelayID, limit int) (auth
 
 const (
 	sqlSummaries = `
-		SELECT ` + relayColumns + `, r.name, r.software, r.open_ms, r.read_ms, r.checked_at,
+		SELECT ` + relayColumns + `, r.name, r.software, r.version, r.nips, r.auth, r.payment, r.restricted,
+			r.country, r.city, r.asn, r.org, r.lat, r.lon, r.open_ms, r.read_ms, r.checked_at, r.month_up, r.month_watched, r.open_p95, r.read_p95,
 			coalesce((SELECT n FROM rollup_relay WHERE relay_id = r.id), 0),
 			(SELECT count(*) FROM hole WHERE relay_id = r.id),
 			coalesce((SELECT largest_page FROM calibration WHERE relay_id = r.id), 0),
@@ -615,8 +616,11 @@ func (db *DB) RelaySummaries(ctx context.Context, query store.RelayQuery) (summa
 		if err := each(ctx, q, func(rows pgx.Rows) error {
 			var s store.RelaySummary
 			var err error
-			s.Relay, err = scanRelay(rows, &s.Name, &s.Software, &s.OpenMS, &s.ReadMS, &s.CheckedAt, &s.Events, &s.Holes, &s.MaxLimit, &s.SyncDue, &s.CheckDue,
-				&s.Named, &s.Withheld, &s.Refused)
+			var nips string
+			s.Relay, err = scanRelay(rows, &s.Name, &s.Software, &s.Version, &nips, &s.Auth, &s.Payment, &s.Restricted,
+				&s.Country, &s.City, &s.ASN, &s.Org, &s.Lat, &s.Lon, &s.OpenMS, &s.ReadMS, &s.CheckedAt, &s.Month.Up, &s.Month.Watched, &s.OpenP95, &s.ReadP95,
+				&s.Events, &s.Holes, &s.MaxLimit, &s.SyncDue, &s.CheckDue, &s.Named, &s.Withheld, &s.Refused)
+			s.NIPs = store.ParseNIPs(nips)
 			summaries, ids = append(summaries, s), append(ids, int32(s.ID))
 			return err
 		}, sqlSummaries, query.After, string(query.Network), string(query.State), min(query.Limit, maxPage)); err != nil {
@@ -768,6 +772,102 @@ func (db *DB) Days(ctx context.Context, lo, hi int64) ([]store.DayTotal, error) 
 		return nil, fmt.Errorf("read days: %w", err)
 	}
 	return days, nil
+}
+
+const (
+	sqlKindsOf = `SELECT kind, n, NULL::bytea FROM rollup_relay_kind WHERE relay_id = $1 ORDER BY n DESC, kind LIMIT $2`
+	sqlDaysOf  = `SELECT day, n, NULL::bytea FROM rollup_relay_day WHERE relay_id = $1 AND day >= $2 AND day <= $3 ORDER BY day`
+)
+
+// RelayKinds implements store.StatsReader.
+func (db *DB) RelayKinds(ctx context.Context, relay store.RelayID, limit int) ([]store.KindTotal, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	kinds, err := readTotals(ctx, db, func(key, n, _ int64) store.KindTotal {
+		return store.KindTotal{Kind: nostr.Kind(key), Events: n}
+	}, sqlKindsOf, int32(relay), limit)
+	if err != nil {
+		return nil, fmt.Errorf("read kinds of a relay: %w", err)
+	}
+	return kinds, nil
+}
+
+// RelayDays implements store.StatsReader.
+func (db *DB) RelayDays(ctx context.Context, relay store.RelayID, lo, hi int64) ([]store.DayTotal, error) {
+	days, err := readTotals(ctx, db, func(key, n, _ int64) store.DayTotal {
+		return store.DayTotal{Day: key, Events: n}
+	}, sqlDaysOf, int32(relay), lo, hi)
+	if err != nil {
+		return nil, fmt.Errorf("read days of a relay: %w", err)
+	}
+	return days, nil
+}
+
+// An event is drawn by a place in its day: the newest one up to there.
+const (
+	sqlAllEvents = `SELECT created_at, seq FROM event ORDER BY created_at DESC, id LIMIT $1`
+	sqlAllSeen   = `SELECT created_at, event_seq FROM sighting WHERE relay_id = $1 AND gone_at IS NULL ORDER BY created_at DESC, event_seq LIMIT $2`
+	sqlDrawn     = `SELECT DISTINCT e.created_at, e.seq FROM unnest($1::bigint[]) AS d (at) CROSS JOIN LATERAL (
+			SELECT created_at, seq FROM event WHERE created_at <= d.at AND created_at >= d.at - 86400 ORDER BY created_at DESC, id LIMIT 1
+		) e`
+	sqlDrawnSeen = `SELECT DISTINCT s.created_at, s.event_seq FROM unnest($2::bigint[]) AS d (at) CROSS JOIN LATERAL (
+			SELECT created_at, event_seq FROM sighting WHERE relay_id = $1 AND gone_at IS NULL AND created_at <= d.at AND created_at >= d.at - 86400
+			ORDER BY created_at DESC, event_seq LIMIT 1
+		) s`
+	sqlCarriers = `SELECT event_seq, relay_id FROM sightings_of($1, $2) WHERE gone_at = 0 ORDER BY event_seq, relay_id`
+)
+
+// Carriers implements store.StatsReader.
+func (db *DB) Carriers(ctx context.Context, relay store.RelayID, n int) (carriers [][]store.RelayID, err error) {
+	if n <= 0 {
+		return nil, nil
+	}
+	var days []store.DayTotal
+	if relay == 0 {
+		days, err = db.Days(ctx, store.FirstDay, store.LastDay)
+	} else {
+		days, err = db.RelayDays(ctx, relay, store.FirstDay, store.LastDay)
+	}
+	if err != nil {
+		return nil, err
+	}
+	draw, args := sqlAllEvents, []any{int64(n)}
+	places := store.Draw(days, n)
+	switch {
+	case relay == 0 && places != nil:
+		draw, args = sqlDrawn, []any{places}
+	case relay != 0 && places != nil:
+		draw, args = sqlDrawnSeen, []any{int32(relay), places}
+	case relay != 0:
+		draw, args = sqlAllSeen, []any{int32(relay), int64(n)}
+	}
+	err = db.read(ctx, func(q querier) error {
+		carriers = nil
+		var ats, seqs []int64
+		place := make(map[int64]int) // in carriers, by seq
+		if err := eachPlanned(ctx, q, false, func(rows pgx.Rows) error {
+			var at, seq int64
+			err := rows.Scan(&at, &seq)
+			place[seq] = len(seqs)
+			ats, seqs = append(ats, at), append(seqs, seq)
+			return err
+		}, draw, args...); err != nil || len(seqs) == 0 {
+			return err
+		}
+		carriers = make([][]store.RelayID, len(seqs))
+		return each(ctx, q, func(rows pgx.Rows) error {
+			var seq int64
+			var id store.RelayID
+			err := rows.Scan(&seq, &id)
+			carriers[place[seq]] = append(carriers[place[seq]], id)
+			return err
+		}, sqlCarriers, ats, seqs)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read carriers: %w", err)
+	}
+	return carriers, nil
 }
 
 // readTotals reads sums with their authors.

@@ -45,8 +45,12 @@ const (
 	sqlSetChecked  = `UPDATE relay SET checked_at = max(checked_at, ?2) WHERE id = ?1`
 	sqlSetOpen     = `UPDATE relay SET open_ms = ?2 WHERE id = ?1 AND checked_at <= ?3`
 	sqlSetRead     = `UPDATE relay SET read_ms = ?2 WHERE id = ?1 AND checked_at <= ?3`
-	sqlSetDocument = `UPDATE relay SET name = ?2, software = ?3 WHERE id = ?1 AND checked_at <= ?4`
-	sqlLeaseOwner  = `SELECT coalesce((SELECT lease_owner FROM work WHERE service = ? AND relay_id = ?), '')`
+	sqlSetDocument = `
+		UPDATE relay SET name = ?3, software = ?4, version = ?5, nips = ?6, auth = ?7, payment = ?8, restricted = ?9
+		WHERE id = ?1 AND checked_at <= ?2`
+	sqlSetPlace   = `UPDATE relay SET country = ?3, city = ?4, asn = ?5, org = ?6, lat = ?7, lon = ?8 WHERE id = ?1 AND checked_at <= ?2`
+	sqlSetFare    = `UPDATE relay SET month_up = ?3, month_watched = ?4, open_p95 = ?5, read_p95 = ?6 WHERE id = ?1 AND checked_at <= ?2`
+	sqlLeaseOwner = `SELECT coalesce((SELECT lease_owner FROM work WHERE service = ? AND relay_id = ?), '')`
 )
 
 // SaveOutcomes implements store.Checks. A relay that was never up has an outage
@@ -92,6 +96,9 @@ func (w *writer) saveOutcome(ctx context.Context, o *store.Outcome) error {
 			return err
 		}
 	}
+	if err := w.saveFare(o); err != nil {
+		return err
+	}
 	var owner string
 	if err := w.c.query(ctx, func(r row) bool { owner = r.text(0); return true }, sqlLeaseOwner, o.Next.Service, relay); err != nil || owner != o.Next.Owner {
 		return err
@@ -113,6 +120,23 @@ func (w *writer) saveOutcome(ctx context.Context, o *store.Outcome) error {
 	return w.addAlerts(o.Alerts)
 }
 
+// saveFare notes how a relay fared until the checks of an outcome.
+func (w *writer) saveFare(o *store.Outcome) error {
+	if len(o.Checks) == 0 {
+		return nil
+	}
+	var spans []store.Span
+	if err := w.c.each(func(r row) bool {
+		spans = append(spans, spanOf(r))
+		return true
+	}, sqlSpans, int64(o.Relay), o.At); err != nil {
+		return err
+	}
+	h := store.HealthOf(spans, o.At, 0, 0)
+	_, err := w.c.exec(sqlSetFare, int64(o.Relay), o.At, h.Month.Up, h.Month.Watched, h.Open.P95, h.Read.P95)
+	return err
+}
+
 func (w *writer) saveCheck(relay int64, check *store.Check) error {
 	var document any
 	if d := check.Document; d != nil {
@@ -124,10 +148,8 @@ func (w *writer) saveCheck(relay int64, check *store.Check) error {
 		if err := w.savePeriod(relay, d, check.At); err != nil {
 			return err
 		}
-		if name, software := d.Introduces(); d.Type == store.DocumentInfo {
-			if _, err := w.c.exec(sqlSetDocument, relay, name, software, check.At); err != nil {
-				return err
-			}
+		if err := w.saveShown(relay, d, check.At); err != nil {
+			return err
 		}
 	}
 	numbers := maps.Clone(check.Values)
@@ -155,6 +177,19 @@ func (w *writer) saveCheck(relay int64, check *store.Check) error {
 	return err
 }
 
+// saveShown repeats of a document what lists show.
+func (w *writer) saveShown(relay int64, d *store.Document, at int64) (err error) {
+	switch d.Type {
+	case store.DocumentInfo:
+		in := d.Introduction()
+		_, err = w.c.exec(sqlSetDocument, relay, at, in.Name, in.Software, in.Version, in.NIPList(), integer(in.Auth), integer(in.Payment), integer(in.Restricted))
+	case store.DocumentPlace:
+		p := d.Location()
+		_, err = w.c.exec(sqlSetPlace, relay, at, p.Country, p.City, p.ASN, p.Org, p.Lat, p.Lon)
+	}
+	return err
+}
+
 // savePeriod notes that the relay has the document, and lets go of its oldest
 // versions.
 func (w *writer) savePeriod(relay int64, d *store.Document, at int64) error {
@@ -177,19 +212,27 @@ const sqlLatestChecks = `
 		SELECT min(probe) FROM check_result WHERE relay_id = ?1
 		UNION ALL
 		SELECT (SELECT min(probe) FROM check_result WHERE relay_id = ?1 AND probe > p.probe) FROM p WHERE p.probe IS NOT NULL)
-	SELECT c.at, c.probe, c.ok, c.cause, c.numbers, c.detail, d.type, d.data
+	SELECT ` + checkColumns + `, d.type, d.data
 	FROM p CROSS JOIN check_result c ON c.relay_id = ?1 AND c.probe = p.probe
 		AND c.at = (SELECT max(at) FROM check_result WHERE relay_id = ?1 AND probe = p.probe)
 	LEFT JOIN document d ON d.id = c.document_id
 	ORDER BY c.probe`
 
+// checkColumns is what scanCheck reads, in order, of an alias c.
+const checkColumns = `c.at, c.probe, c.ok, c.cause, c.numbers, c.detail`
+
+func scanCheck(r row) store.Check {
+	c := store.Check{At: r.int(0), Probe: r.text(1), OK: r.bool(2), Cause: dial.Cause(r.text(3)), Detail: r.text(5)}
+	if json.Unmarshal([]byte(r.text(4)), &c.Values) != nil {
+		c.Values = nil
+	}
+	return c
+}
+
 // LatestChecks implements store.Checks.
 func (db *DB) LatestChecks(ctx context.Context, relay store.RelayID) ([]store.Check, error) {
 	checks, err := list(ctx, db, func(r row) store.Check {
-		c := store.Check{At: r.int(0), Probe: r.text(1), OK: r.bool(2), Cause: dial.Cause(r.text(3)), Detail: r.text(5)}
-		if json.Unmarshal([]byte(r.text(4)), &c.Values) != nil {
-			c.Values = nil
-		}
+		c := scanCheck(r)
 		if r[6] != nil {
 			c.Document = &store.Document{Type: r.text(6), Data: r.blob(7)}
 		}

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"bigbrotr/internal/core/dial"
@@ -19,11 +18,13 @@ const (
 	sqlSeen = `SELECT seen_up, seen_down FROM relay WHERE id = ?`
 )
 
+func spanOf(r row) store.Span {
+	return store.Span{At: r.int(0), OK: r.bool(1), OpenMS: r.float(2), ReadMS: r.float(3)}
+}
+
 // Health implements store.Histories.
 func (db *DB) Health(ctx context.Context, relay store.RelayID, now int64) (store.Health, error) {
-	spans, err := list(ctx, db, func(r row) store.Span {
-		return store.Span{At: r.int(0), OK: r.bool(1), OpenMS: r.float(2), ReadMS: r.float(3)}
-	}, sqlSpans, int64(relay), now)
+	spans, err := list(ctx, db, spanOf, sqlSpans, int64(relay), now)
 	if err != nil {
 		return store.Health{}, fmt.Errorf("read results: %w", err)
 	}
@@ -56,19 +57,13 @@ func (db *DB) Versions(ctx context.Context, relay store.RelayID, kind string, li
 }
 
 const sqlLastCheck = `
-	SELECT at, probe, ok, cause, numbers, detail FROM check_result WHERE relay_id = ? AND probe = ? ORDER BY at DESC LIMIT 1`
+	SELECT ` + checkColumns + ` FROM check_result c WHERE relay_id = ? AND probe = ? ORDER BY at DESC LIMIT 1`
 
 // LastChecks implements store.Histories.
 func (db *DB) LastChecks(ctx context.Context, probe string, relays []store.RelayID) (map[store.RelayID]store.Check, error) {
 	last := make(map[store.RelayID]store.Check, len(relays))
 	for _, relay := range relays {
-		checks, err := list(ctx, db, func(r row) store.Check {
-			c := store.Check{At: r.int(0), Probe: r.text(1), OK: r.bool(2), Cause: dial.Cause(r.text(3)), Detail: r.text(5)}
-			if json.Unmarshal([]byte(r.text(4)), &c.Values) != nil {
-				c.Values = nil
-			}
-			return c
-		}, sqlLastCheck, int64(relay), probe)
+		checks, err := list(ctx, db, scanCheck, sqlLastCheck, int64(relay), probe)
 		if err != nil {
 			return nil, fmt.Errorf("read last checks: %w", err)
 		}
@@ -77,4 +72,36 @@ func (db *DB) LastChecks(ctx context.Context, probe string, relays []store.Relay
 		}
 	}
 	return last, nil
+}
+
+const sqlResults = `SELECT ` + checkColumns + ` FROM check_result c WHERE relay_id = ? AND probe = ? AND at < ? ORDER BY at DESC LIMIT ?`
+
+// Results implements store.Histories.
+func (db *DB) Results(ctx context.Context, relay store.RelayID, probe string, before int64, limit int) ([]store.Check, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	checks, err := list(ctx, db, scanCheck, sqlResults, int64(relay), probe, before, int64(limit))
+	if err != nil {
+		return nil, fmt.Errorf("read results: %w", err)
+	}
+	return checks, nil
+}
+
+const sqlIncidents = `
+	SELECT o.relay_id, o.started, o.ended, o.cause FROM outage o INDEXED BY outage_time JOIN relay r ON r.id = o.relay_id AND r.kept_out = ''
+	WHERE (o.started, o.relay_id) < (?, ?) ORDER BY o.started DESC, o.relay_id DESC LIMIT ?`
+
+// Incidents implements store.Histories.
+func (db *DB) Incidents(ctx context.Context, before store.Incident, limit int) ([]store.Incident, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	incidents, err := list(ctx, db, func(r row) store.Incident {
+		return store.Incident{Relay: store.RelayID(r.int(0)), Outage: store.Outage{From: r.int(1), To: r.int(2), Cause: dial.Cause(r.text(3))}}
+	}, sqlIncidents, before.From, int64(before.Relay), int64(limit))
+	if err != nil {
+		return nil, fmt.Errorf("read incidents: %w", err)
+	}
+	return incidents, nil
 }

@@ -542,7 +542,8 @@ func (db *DB) Authors(ctx context.Context, relay store.RelayID, limit int) (auth
 
 const (
 	sqlSummaries = `
-		SELECT ` + relayColumns + `, r.name, r.software, r.open_ms, r.read_ms, r.checked_at,
+		SELECT ` + relayColumns + `, r.name, r.software, r.version, r.nips, r.auth, r.payment, r.restricted,
+			r.country, r.city, r.asn, r.org, r.lat, r.lon, r.open_ms, r.read_ms, r.checked_at, r.month_up, r.month_watched, r.open_p95, r.read_p95,
 			coalesce((SELECT n FROM rollup_relay WHERE relay_id = r.id), 0),
 			(SELECT count(*) FROM hole WHERE relay_id = r.id),
 			coalesce((SELECT largest_page FROM calibration WHERE relay_id = r.id), 0),
@@ -573,9 +574,16 @@ func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.R
 		var bad error
 		if err := c.query(ctx, func(r row) bool {
 			s := store.RelaySummary{
-				Name: r.text(11), Software: r.text(12), OpenMS: r.float(13), ReadMS: r.float(14), CheckedAt: r.int(15),
-				Events: r.int(16), Holes: int(r.int(17)), MaxLimit: int(r.int(18)), SyncDue: r.int(19), CheckDue: r.int(20),
-				Named: r.int(21), Withheld: r.int(22), Refused: r.int(23),
+				Introduction: store.Introduction{
+					Name: r.text(11), Software: r.text(12), Version: r.text(13), NIPs: store.ParseNIPs(r.text(14)),
+					Auth: r.bool(15), Payment: r.bool(16), Restricted: r.bool(17),
+				},
+				Location: store.Location{Country: r.text(18), City: r.text(19), ASN: r.int(20), Org: r.text(21), Lat: r.float(22), Lon: r.float(23)},
+				OpenMS:   r.float(24), ReadMS: r.float(25), CheckedAt: r.int(26),
+				Month:   store.Share{Up: r.float(27), Watched: r.int(28)},
+				OpenP95: r.float(29), ReadP95: r.float(30),
+				Events: r.int(31), Holes: int(r.int(32)), MaxLimit: int(r.int(33)), SyncDue: r.int(34), CheckDue: r.int(35),
+				Named: r.int(36), Withheld: r.int(37), Refused: r.int(38),
 			}
 			s.Relay, bad = scanRelay(r)
 			summaries = append(summaries, s)
@@ -724,6 +732,107 @@ func (db *DB) Days(ctx context.Context, lo, hi int64) ([]store.DayTotal, error) 
 		return nil, fmt.Errorf("read days: %w", err)
 	}
 	return days, nil
+}
+
+const (
+	sqlKindsOf = `SELECT kind, n FROM rollup_relay_kind WHERE relay_id = ? ORDER BY n DESC, kind LIMIT ?`
+	sqlDaysOf  = `SELECT day, n FROM rollup_relay_day WHERE relay_id = ? AND day >= ? AND day <= ? ORDER BY day`
+)
+
+// RelayKinds implements store.StatsReader.
+func (db *DB) RelayKinds(ctx context.Context, relay store.RelayID, limit int) ([]store.KindTotal, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	kinds, err := list(ctx, db, func(r row) store.KindTotal {
+		return store.KindTotal{Kind: nostr.Kind(r.int(0)), Events: r.int(1)}
+	}, sqlKindsOf, int64(relay), int64(limit))
+	if err != nil {
+		return nil, fmt.Errorf("read kinds of a relay: %w", err)
+	}
+	return kinds, nil
+}
+
+// RelayDays implements store.StatsReader.
+func (db *DB) RelayDays(ctx context.Context, relay store.RelayID, lo, hi int64) ([]store.DayTotal, error) {
+	days, err := list(ctx, db, func(r row) store.DayTotal {
+		return store.DayTotal{Day: r.int(0), Events: r.int(1)}
+	}, sqlDaysOf, int64(relay), lo, hi)
+	if err != nil {
+		return nil, fmt.Errorf("read days of a relay: %w", err)
+	}
+	return days, nil
+}
+
+// An event is drawn by a place among the numbers: the first one from there. ?1
+// is the relay, which the statements about all events do not ask for.
+const (
+	sqlEventSpan = `SELECT coalesce(min(seq), 0), coalesce(max(seq), 0), (SELECT n FROM rollup_total WHERE name = 'events') FROM event WHERE ?1 = 0`
+	sqlSeenSpan  = `SELECT coalesce((SELECT min(event_seq) FROM sighting WHERE relay_id = ?1), 0), coalesce((SELECT max(event_seq) FROM sighting WHERE relay_id = ?1), 0),
+		coalesce((SELECT n FROM rollup_relay WHERE relay_id = ?1), 0)`
+	sqlDrawnEvents = `SELECT seq FROM event WHERE seq >= ?2 AND ?1 = 0 ORDER BY seq LIMIT ?3`
+	sqlDrawnSeen   = `SELECT event_seq FROM sighting WHERE relay_id = ?1 AND event_seq >= ?2 AND gone_at IS NULL ORDER BY event_seq LIMIT ?3`
+	sqlCarriers    = `SELECT relay_id FROM sighting INDEXED BY sighting_event WHERE event_seq = ? AND gone_at IS NULL ORDER BY relay_id`
+)
+
+// Carriers implements store.StatsReader.
+func (db *DB) Carriers(ctx context.Context, relay store.RelayID, n int) ([][]store.RelayID, error) {
+	if n <= 0 {
+		return nil, nil
+	}
+	var carriers [][]store.RelayID
+	err := db.read(ctx, func(c *conn) error {
+		seqs, err := c.draw(ctx, int64(relay), int64(n))
+		if err != nil {
+			return err
+		}
+		carriers = make([][]store.RelayID, len(seqs))
+		return c.snapshot(func() error {
+			for i, seq := range seqs {
+				if err := c.query(ctx, func(r row) bool {
+					carriers[i] = append(carriers[i], store.RelayID(r.int(0)))
+					return true
+				}, sqlCarriers, seq); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read carriers: %w", err)
+	}
+	return carriers, nil
+}
+
+// draw returns the numbers of about n events, each once.
+func (c *conn) draw(ctx context.Context, relay, n int64) ([]int64, error) {
+	span, drawn := sqlEventSpan, sqlDrawnEvents
+	if relay != 0 {
+		span, drawn = sqlSeenSpan, sqlDrawnSeen
+	}
+	var lo, hi, all int64
+	if _, err := c.one(ctx, func(r row) { lo, hi, all = r.int(0), r.int(1), r.int(2) }, span, relay); err != nil {
+		return nil, err
+	}
+	var seqs []int64
+	take := func(r row) bool {
+		if seq := r.int(0); len(seqs) == 0 || seq > seqs[len(seqs)-1] {
+			seqs = append(seqs, seq)
+		}
+		return true
+	}
+	if all <= n {
+		err := c.query(ctx, take, drawn, relay, lo, n)
+		return seqs, err
+	}
+	step := float64(hi-lo) / float64(n)
+	for i := range n {
+		if err := c.query(ctx, take, drawn, relay, lo+int64((float64(i)+0.5)*step), int64(1)); err != nil {
+			return nil, err
+		}
+	}
+	return seqs, nil
 }
 
 // authored reads sums with their authors.

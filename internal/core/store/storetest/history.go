@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -58,6 +59,56 @@ func testHistories(t *testing.T, open opener) {
 			last, err := f.LastChecks(f.ctx, "open", []store.RelayID{r.ID})
 			f.must(err)
 			f.equal("last", 0, len(last))
+		},
+		"results of a probe": func(_ *testing.T, f *fixture) {
+			r := f.relays(2)
+			var want []store.Check
+			for i := range int64(5) {
+				c := store.Check{At: base + i*60, Probe: "open", OK: i != 2, Values: map[string]float64{store.ValueOpen: float64(i)}, Detail: fmt.Sprint(i)}
+				if !c.OK {
+					c.Cause = dial.CauseTLS
+				}
+				save(f, r[0].ID, c.At, c, document(c.At, "A"))
+				want = slices.Insert(want, 0, c)
+			}
+			results := func(relay store.RelayID, before int64, limit int) []store.Check {
+				list, err := f.Results(f.ctx, relay, "open", before, limit)
+				f.must(err)
+				return list
+			}
+			f.equal("all", want, results(r[0].ID, math.MaxInt64, 9))
+			f.equal("the newest", want[:2], results(r[0].ID, math.MaxInt64, 2))
+			f.equal("before", want[2:4], results(r[0].ID, want[1].At, 2))
+			f.equal("before all", 0, len(results(r[0].ID, math.MinInt64, 2)))
+			f.equal("of another relay", 0, len(results(r[1].ID, math.MaxInt64, 2)))
+			f.equal("none", 0, len(results(r[0].ID, math.MaxInt64, 0)))
+		},
+		"incidents": func(_ *testing.T, f *fixture) {
+			r := f.relays(3)
+			down := func(relay store.RelayID, at int64) {
+				f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(relay, at, store.StateDown, dial.CauseTLS)}))
+			}
+			down(r[0].ID, base)
+			f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(r[0].ID, base+10, store.StateUp, "")}))
+			down(r[1].ID, base+20)
+			down(r[2].ID, base+20)
+			down(r[0].ID, base+30)
+			incident := func(relay store.RelayID, from, to int64) store.Incident {
+				return store.Incident{Relay: relay, Outage: store.Outage{From: from, To: to, Cause: dial.CauseTLS}}
+			}
+			want := []store.Incident{incident(r[0].ID, base+30, 0), incident(r[2].ID, base+20, 0), incident(r[1].ID, base+20, 0), incident(r[0].ID, base, base+10)}
+			newest := incident(math.MaxInt32, math.MaxInt64, 0)
+			for _, limit := range []int{1, 2, 9} {
+				var got []store.Incident
+				for before := newest; ; before = got[len(got)-1] {
+					page, err := f.Incidents(f.ctx, before, limit)
+					f.must(err)
+					if got = append(got, page...); len(page) == 0 || len(got) > len(want) {
+						break
+					}
+				}
+				f.equal(fmt.Sprint("by ", limit), want, got)
+			}
 		},
 		"versions of documents": func(_ *testing.T, f *fixture) {
 			r := f.relays(2)

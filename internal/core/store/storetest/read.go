@@ -326,7 +326,9 @@ func testReads(t *testing.T, open opener) {
 				f.equal(tt.name, texts(tt.want...), texts(got...))
 			}
 		},
-		"totals": testTotals,
+		"what documents say": testShown,
+		"what relays carry":  testCarried,
+		"totals":             testTotals,
 		"the plausible window": func(t *testing.T, f *fixture) {
 			const first = 1_604_188_800 // 2020-11-01
 			now := base
@@ -547,8 +549,9 @@ func testSummaries(t *testing.T, f *fixture) {
 	}
 	want := []store.RelaySummary{
 		{
-			Relay: of(url(0)), Software: "strfry", OpenMS: 120.5, ReadMS: 33, CheckedAt: base + 9, Events: 7, Lo: 100, Hi: 400,
-			Level: store.LevelWalked, Gaps: 2, Holes: 2, AsOf: base - 7, MaxLimit: 321, SyncDue: base + 77, CheckDue: base + 69,
+			Relay: of(url(0)), Introduction: store.Introduction{Software: "strfry"}, OpenMS: 120.5, ReadMS: 33, OpenP95: 120.5, ReadP95: 33, CheckedAt: base + 9, Events: 7, Lo: 100, Hi: 400,
+			Level: store.LevelWalked, Gaps: 2, Holes: 2, AsOf: base - 7,
+			Proved: [store.LevelFingerprint + 1]int64{0, 199, 1, 0, 51}, MaxLimit: 321, SyncDue: base + 77, CheckDue: base + 69,
 		},
 		{Relay: of(url(1)), SyncDue: base, CheckDue: base},
 	}
@@ -558,6 +561,7 @@ func testSummaries(t *testing.T, f *fixture) {
 	f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(r.ID, base+70, store.StateDown, dial.CauseTCPRefused,
 		store.Check{At: base + 70, Probe: "open", Cause: dial.CauseTCPRefused, Values: map[string]float64{store.ValueOpen: 5}})}))
 	want[0].Relay, want[0].CheckedAt, want[0].CheckDue = of(url(0)), base+70, base+130
+	want[0].Month = store.Share{Up: 1, Watched: 61}
 	f.equal("after a failed check", want, read())
 }
 
@@ -597,6 +601,94 @@ func testAuthors(t *testing.T, f *fixture) {
 	left, err := f.Authors(f.ctx, r[1].ID, 10)
 	f.must(err)
 	f.equal("after one is gone", []nostr.PubKey{author(3)}, left)
+}
+
+func testShown(t *testing.T, f *fixture) {
+	r := f.relays(1)[0]
+	document := func(kind, text string) store.Check {
+		return store.Check{At: base, Probe: kind, OK: true, Document: &store.Document{Type: kind, Data: []byte(text)}}
+	}
+	long := strings.Repeat("ä", 150)
+	for i, step := range []struct {
+		check store.Check
+		in    store.Introduction
+		at    store.Location
+	}{
+		{check: document("nip11", `{"name":"A","software":"s","version":"1.0","supported_nips":[1,"11",1,77,"7D","123456789"],"limitation":{"auth_required":true}}`),
+			in: store.Introduction{Name: "A", Software: "s", Version: "1.0", NIPs: []string{"1", "11", "77", "7D"}, Auth: true}},
+		{check: document("geo", `{"addr":"192.0.2.1","anycast":false,"country":"DE","city":"Falkenstein","lat":50.5,"lon":12.25,"asn":24940,"org":"Hetzner","precision":"city"}`),
+			in: store.Introduction{Name: "A", Software: "s", Version: "1.0", NIPs: []string{"1", "11", "77", "7D"}, Auth: true},
+			at: store.Location{Country: "DE", City: "Falkenstein", ASN: 24940, Org: "Hetzner", Lat: 50.5, Lon: 12.25}},
+		{check: document("nip11", `{"name":"`+long+`","limitation":{"payment_required":true,"restricted_writes":1}}`),
+			in: store.Introduction{Name: long[:200], Payment: true, Restricted: true},
+			at: store.Location{Country: "DE", City: "Falkenstein", ASN: 24940, Org: "Hetzner", Lat: 50.5, Lon: 12.25}},
+		{check: document("geo", `{"lat":91,"lon":0,"country":"DE"}`), in: store.Introduction{Name: long[:200], Payment: true, Restricted: true}},
+		{check: document("nip11", `[]`)},
+		{check: document("nip11", "no \x00 JSON")},
+	} {
+		step.check.At += int64(i)
+		f.must(f.SaveOutcomes(f.ctx, []store.Outcome{outcome(r.ID, step.check.At, store.StateUp, "", step.check)}))
+		list, err := f.RelaySummaries(f.ctx, store.RelayQuery{Limit: 1})
+		f.must(err)
+		f.equal(fmt.Sprint("introduction ", i), step.in, list[0].Introduction)
+		f.equal(fmt.Sprint("location ", i), step.at, list[0].Location)
+	}
+}
+
+func testCarried(t *testing.T, f *fixture) {
+	relays := f.relays(3)
+	events := []nostr.Event{
+		event(1, 1, base, "on all"), event(1, 7, base+1, "on two"), event(1, 7, base+86400, "on two, of the next day"),
+		event(1, 3, base+2, "on one"), event(1, 1, base+3, "imported"),
+	}
+	f.save(store.Batch{Relay: relays[0].ID, SeenAt: base, Events: events[:4]})
+	f.save(store.Batch{Relay: relays[1].ID, SeenAt: base, Events: events[:3]})
+	f.save(store.Batch{Relay: relays[2].ID, SeenAt: base, Events: events[:1]})
+	f.save(store.Batch{SeenAt: base, Events: events})
+	f.refresh()
+	kinds, err := f.RelayKinds(f.ctx, relays[1].ID, 9)
+	f.must(err)
+	f.equal("kinds", []store.KindTotal{{Kind: 7, Events: 2}, {Kind: 1, Events: 1}}, kinds)
+	kinds, err = f.RelayKinds(f.ctx, relays[0].ID, 1)
+	f.must(err)
+	f.equal("the most frequent kind", []store.KindTotal{{Kind: 7, Events: 2}}, kinds)
+	const day = base / 86400
+	days, err := f.RelayDays(f.ctx, relays[0].ID, day, day+9)
+	f.must(err)
+	f.equal("days", []store.DayTotal{{Day: day, Events: 3}, {Day: day + 1, Events: 1}}, days)
+	days, err = f.RelayDays(f.ctx, relays[0].ID, day+1, day+1)
+	f.must(err)
+	f.equal("one day", []store.DayTotal{{Day: day + 1, Events: 1}}, days)
+
+	// carried counts the events that relays carry, by how many.
+	carried := func(relay store.RelayID, n int) map[int]int {
+		lists, err := f.Carriers(f.ctx, relay, n)
+		f.must(err)
+		counts := map[int]int{}
+		for _, list := range lists {
+			if relay != 0 && !slices.Contains(list, relay) {
+				t.Errorf("an event of relay %d is carried by %d", relay, list)
+			}
+			counts[len(list)]++
+		}
+		return counts
+	}
+	f.equal("all", map[int]int{0: 1, 1: 1, 2: 2, 3: 1}, carried(0, 100))
+	f.equal("of the first relay", map[int]int{1: 1, 2: 2, 3: 1}, carried(relays[0].ID, 4))
+	f.equal("of the last relay", map[int]int{3: 1}, carried(relays[2].ID, 1))
+	f.equal("of none", map[int]int{}, carried(77, 10))
+	f.equal("none", map[int]int{}, carried(0, 0))
+	for _, relay := range []store.RelayID{0, relays[0].ID} {
+		n := 0
+		for _, events := range carried(relay, 3) {
+			n += events
+		}
+		if n < 1 || n > 3 {
+			t.Errorf("%d events are drawn for 3", n)
+		}
+	}
+	f.save(store.Batch{Relay: relays[1].ID, SeenAt: base, Gone: []nostr.Ref{{ID: events[0].ID, CreatedAt: events[0].CreatedAt}}})
+	f.equal("after one is gone", map[int]int{0: 1, 1: 1, 2: 3}, carried(0, 100))
 }
 
 func testTotals(t *testing.T, f *fixture) {

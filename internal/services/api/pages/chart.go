@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/store"
 )
 
@@ -63,12 +64,12 @@ func levelName(l store.Level) string {
 	return levelNames[l]
 }
 
-func newCoverageBar(claims []store.Coverage, now int64) coverageBar {
+func newCoverageBar(claims []query.Claim, now int64) coverageBar {
 	var b coverageBar
 	scale := 1000 / float64(now-nostrBirth)
 	// Claims of several filters may overlap: what two prove is covered once.
 	claims = slices.Clone(claims)
-	slices.SortStableFunc(claims, func(a, b store.Coverage) int { return cmp.Compare(a.Lo, b.Lo) })
+	slices.SortStableFunc(claims, func(a, b query.Claim) int { return cmp.Compare(a.Lo, b.Lo) })
 	end, covered := nostrBirth, int64(0)
 	for _, c := range claims {
 		lo, hi := max(c.Lo, nostrBirth), now

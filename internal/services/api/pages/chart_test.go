@@ -3,15 +3,16 @@ package pages
 import (
 	"testing"
 
+	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/store"
 )
 
 func TestCoverageBar(t *testing.T) {
 	now := nostrBirth + 1000
-	claim := func(lo, hi int64, level store.Level) store.Coverage {
-		return store.Coverage{Interval: store.Interval{Lo: lo, Hi: hi}, Level: level}
+	claim := func(lo, hi int64, level store.Level) query.Claim {
+		return query.Claim{Lo: lo, Hi: hi, Level: level}
 	}
-	b := newCoverageBar([]store.Coverage{
+	b := newCoverageBar([]query.Claim{
 		claim(0, nostrBirth+99, store.LevelWalked), // begins before the bar
 		claim(nostrBirth+200, nostrBirth+299, store.LevelCounted),
 		claim(nostrBirth+900, nostrBirth+5000, store.LevelFingerprint), // ends behind it

@@ -69,15 +69,17 @@ func (p *Pages) readOverview(ctx context.Context, params url.Values) (overviewPa
 	if o.Kinds, err = p.query.Kinds(ctx, 12); err != nil {
 		return o, err
 	}
-	page, err := p.query.Relays(ctx, store.RelayQuery{
-		Network: relay.Network(o.Network), State: store.State(o.State), After: o.After, Limit: relaysPerPage,
-	})
+	q := query.RelayQuery{Network: relay.Network(o.Network), After: o.After, Limit: relaysPerPage}
+	if o.State != "" {
+		q.States = []store.State{store.State(o.State)}
+	}
+	page, err := p.query.Relays(ctx, q)
 	if err != nil {
 		return o, err
 	}
 	o.Relays = make([]relayRow, len(page.Relays))
 	for i, row := range page.Relays {
-		claims, err := p.query.Coverage(ctx, row.ID)
+		claims, _, err := p.query.RelayCoverage(ctx, row.ID)
 		if err != nil {
 			return o, err
 		}
