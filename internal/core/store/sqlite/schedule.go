@@ -106,24 +106,35 @@ func (db *DB) SaveNext(ctx context.Context, next []store.Next) error {
 }
 
 const (
-	sqlFreeWork       = `UPDATE work SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
-	sqlFreeCandidates = `UPDATE candidate SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
-	sqlFreeSources    = `UPDATE source SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
-	sqlFreeJobs       = `UPDATE job SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
-	sqlFreeAlerts     = `UPDATE alert SET lease_owner = '', lease_until = 0 WHERE lease_owner = ?`
+	sqlFreeWork       = `UPDATE work SET lease_owner = '', lease_until = 0 WHERE lease_owner <> '' AND (?1 = '' OR lease_owner = ?1)`
+	sqlFreeCandidates = `UPDATE candidate SET lease_owner = '', lease_until = 0 WHERE lease_owner <> '' AND (?1 = '' OR lease_owner = ?1)`
+	sqlFreeSources    = `UPDATE source SET lease_owner = '', lease_until = 0 WHERE lease_owner <> '' AND (?1 = '' OR lease_owner = ?1)`
+	sqlFreeJobs       = `UPDATE job SET lease_owner = '', lease_until = 0 WHERE lease_owner <> '' AND (?1 = '' OR lease_owner = ?1)`
+	sqlFreeAlerts     = `UPDATE alert SET lease_owner = '', lease_until = 0 WHERE lease_owner <> '' AND (?1 = '' OR lease_owner = ?1)`
 )
+
+// free gives back what owner has leased, or everybody when it is empty.
+func (w *writer) free(owner string) error {
+	for _, sql := range []string{sqlFreeWork, sqlFreeCandidates, sqlFreeSources, sqlFreeJobs, sqlFreeAlerts} {
+		if _, err := w.c.exec(sql, owner); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inherit frees what the last process had leased, if it was killed: who has the
+// writer's lock is alone.
+func (w *writer) inherit() error {
+	return w.begin(func() error { return w.free("") })
+}
 
 // FreeLeases implements store.Schedule.
 func (db *DB) FreeLeases(ctx context.Context, owner string) error {
-	err := db.write(ctx, func(w *writer) error {
-		for _, sql := range []string{sqlFreeWork, sqlFreeCandidates, sqlFreeSources, sqlFreeJobs, sqlFreeAlerts} {
-			if _, err := w.c.exec(sql, owner); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if owner == "" {
+		return nil // what is not leased
+	}
+	if err := db.write(ctx, func(w *writer) error { return w.free(owner) }); err != nil {
 		return fmt.Errorf("free leases: %w", err)
 	}
 	return nil

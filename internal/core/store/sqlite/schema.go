@@ -82,6 +82,11 @@ func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 		if err := w.settle(ctx, db.keep); err != nil {
 			return err
 		}
+		if len(ran) > 0 {
+			if err := w.inherit(); err != nil {
+				return err
+			}
+		}
 		return w.load(ctx)
 	})
 	if err == nil && len(ran) > 0 {

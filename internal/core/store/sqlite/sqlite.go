@@ -58,7 +58,7 @@ const applicationID = 0x42427472
 // there is none; Migrate gives it its schema. A second writer is refused with a
 // *store.LockedError, a file that is not ours with store.ErrCorrupt, one of a
 // newer version with store.ErrNewer, one that keeps events by another policy with
-// a *store.KeepError.
+// a *store.KeepError. What a process that was killed had leased is free again.
 func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -133,6 +133,9 @@ func (db *DB) resume(ctx context.Context, c *conn) error {
 	if err := w.alone(ctx, func(w *writer) error {
 		if v == newest() {
 			if err := w.settle(ctx, db.keep); err != nil {
+				return err
+			}
+			if err := w.inherit(); err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 )
 
@@ -48,5 +49,38 @@ func TestGoldenSchema(t *testing.T) {
 	}
 	if err := db.VerifySchema(context.Background()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestLeasesOfTheDead leaves leases behind, as a process does that is killed: the
+// next one has the work at once.
+func TestLeasesOfTheDead(t *testing.T) {
+	ctx := context.Background()
+	path := filepath.Join(t.TempDir(), "t.db")
+	u, err := relay.Parse("wss://relay.bigbrotr.net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for life := range 3 {
+		db, err := Open(ctx, path, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Migrate(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.AddRelays(ctx, []relay.URL{u}, 1); err != nil {
+			t.Fatal(err)
+		}
+		due := store.Due{Service: "synchronizer", Now: 100, Limit: 1, Owner: "the same", Until: 2000}
+		if work, err := db.DueRelays(ctx, due); err != nil || len(work) != 1 {
+			t.Errorf("life %d: due %+v, %v", life, work, err)
+		}
+		if work, err := db.DueRelays(ctx, due); err != nil || len(work) != 0 {
+			t.Errorf("life %d: leased twice: %+v, %v", life, work, err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
