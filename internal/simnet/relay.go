@@ -24,6 +24,7 @@ import (
 type Relay struct {
 	url       relay.URL
 	addr      netip.AddrPort
+	listen    func(netip.AddrPort) (net.Listener, error)
 	tls       *tls.Config // nil: without TLS
 	seed      uint64
 	book      book
@@ -170,7 +171,7 @@ func (r *Relay) Start() error {
 	if r.running != nil {
 		return nil
 	}
-	ln, err := listenAt(r.addr)
+	ln, err := r.listen(r.addr)
 	if err != nil {
 		return fmt.Errorf("start relay: %w", err)
 	}
@@ -179,7 +180,7 @@ func (r *Relay) Start() error {
 }
 
 // serve takes connections from ln. r.mu is held, or nobody knows r yet.
-func (r *Relay) serve(ln *net.TCPListener) {
+func (r *Relay) serve(ln net.Listener) {
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // a relay runs until Stop
 	s := &server{cancel: cancel}
 	s.http = &http.Server{
@@ -195,7 +196,7 @@ func (r *Relay) serve(ln *net.TCPListener) {
 	s.wg.Go(func() {
 		// It ends with ErrServerClosed, or because the listener failed: then
 		// the relay is as good as gone.
-		_ = s.http.Serve(&listener{TCPListener: ln, relay: r, server: s})
+		_ = s.http.Serve(&listener{Listener: ln, relay: r, server: s})
 	})
 }
 
@@ -218,20 +219,20 @@ type wireKey struct{}
 
 // listener makes a wire of every connection, or resets it.
 type listener struct {
-	*net.TCPListener
+	net.Listener
 	relay  *Relay
 	server *server
 }
 
 func (l *listener) Accept() (net.Conn, error) {
 	for {
-		c, err := l.AcceptTCP()
+		c, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
 		n := l.relay.counters.accepted.Add(1)
 		l.server.wg.Add(1)
-		w := &wire{TCPConn: c, sent: &l.relay.counters.bytes, closed: l.server.wg.Done}
+		w := &wire{Conn: c, sent: &l.relay.counters.bytes, closed: l.server.wg.Done}
 		if be := l.relay.behaviour.Load(); len(be.struck(l.relay.seed, n, func(w What) bool { return w == Refuse })) > 0 {
 			w.reset()
 			continue

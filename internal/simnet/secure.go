@@ -131,7 +131,7 @@ func (n *Network) AddSecure(b Behaviour, host string, cert tls.Certificate) (*Re
 		return nil, errors.Join(fmt.Errorf("add relay: %w", err), ln.Close())
 	}
 	r := &Relay{
-		url: url, addr: addr, seed: n.seed<<16 + uint64(len(n.relays))<<8,
+		url: url, addr: addr, listen: n.listenAt, seed: n.seed<<16 + uint64(len(n.relays))<<8,
 		// WebSocket and NIP-11 are HTTP/1.1.
 		tls: &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12},
 	}

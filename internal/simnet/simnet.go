@@ -22,7 +22,8 @@ import (
 // budgets per address treat them as they treat real relays; where the system
 // has only 127.0.0.1, each has a port of its own.
 type Network struct {
-	seed uint64
+	seed  uint64
+	pipes *pipes // nil: the relays listen on sockets
 
 	mu     sync.Mutex
 	block  int // third byte of the addresses, -1 before the first relay
@@ -52,7 +53,7 @@ func (n *Network) AddRelay(b Behaviour) (*Relay, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("add relay: %w", err), ln.Close())
 	}
-	r := &Relay{url: url, addr: addr, seed: n.seed<<16 + uint64(len(n.relays))<<8}
+	r := &Relay{url: url, addr: addr, listen: n.listenAt, seed: n.seed<<16 + uint64(len(n.relays))<<8}
 	r.SetBehaviour(b)
 	r.serve(ln)
 	n.relays = append(n.relays, r)
@@ -83,24 +84,27 @@ func localURL(addr netip.AddrPort) (relay.URL, error) {
 	return relay.Rules{AllowLocal: true}.Parse("ws://" + addr.String())
 }
 
-func listenAt(addr netip.AddrPort) (*net.TCPListener, error) {
+func (n *Network) listenAt(addr netip.AddrPort) (net.Listener, error) {
+	if n.pipes != nil {
+		return n.pipes.listen(addr)
+	}
 	return net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(addr))
 }
 
-func addrOf(ln *net.TCPListener) netip.AddrPort {
+func addrOf(ln net.Listener) netip.AddrPort {
 	return ln.Addr().(*net.TCPAddr).AddrPort() // of no other type
 }
 
 // listen takes the next address. The first relay looks for a block in which
 // nobody else is, so that networks of several processes do not meet.
-func (n *Network) listen() (*net.TCPListener, error) {
+func (n *Network) listen() (net.Listener, error) {
 	const first, blocks, perBlock = 32, 256, 250
 	second := first + byte(n.seed%64)
-	try := func(block int) (*net.TCPListener, error) {
+	try := func(block int) (net.Listener, error) {
 		addr := netip.AddrFrom4([4]byte{127, second, byte(block), byte(n.next)})
-		return listenAt(netip.AddrPortFrom(addr, port))
+		return n.listenAt(netip.AddrPortFrom(addr, port))
 	}
-	var ln *net.TCPListener
+	var ln net.Listener
 	var err error
 	switch {
 	case n.next > perBlock:
@@ -116,7 +120,7 @@ func (n *Network) listen() (*net.TCPListener, error) {
 		}
 	}
 	if errors.Is(err, syscall.EADDRNOTAVAIL) {
-		ln, err = listenAt(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0))
+		ln, err = n.listenAt(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0))
 	}
 	n.next++
 	return ln, err

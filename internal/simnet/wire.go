@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// wire is a TCP connection whose bytes are counted and can be held back, so
+// wire is a connection whose bytes are counted and can be held back, so
 // that the messages of a page leave in few packets, or be let through slowly.
 type wire struct {
-	*net.TCPConn
+	net.Conn
 	sent   *atomic.Int64
 	closed func()
 
@@ -82,19 +82,21 @@ func (w *wire) flush() error {
 }
 
 func (w *wire) send(p []byte) (int, error) {
-	n, err := w.TCPConn.Write(p)
+	n, err := w.Conn.Write(p)
 	w.sent.Add(int64(n))
 	return n, err
 }
 
 // reset ends the connection so that the other side sees a TCP reset.
 func (w *wire) reset() {
-	_ = w.SetLinger(0)
+	if c, ok := w.Conn.(interface{ SetLinger(sec int) error }); ok {
+		_ = c.SetLinger(0)
+	}
 	_ = w.Close()
 }
 
 func (w *wire) Close() error {
-	err := w.TCPConn.Close()
+	err := w.Conn.Close()
 	w.once.Do(w.closed)
 	return err
 }

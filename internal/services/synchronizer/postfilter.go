@@ -139,9 +139,13 @@ func (v *visit) part(ctx context.Context, f nostr.Filter, stretches []store.Inte
 // sweep looks once in a calibration for kinds that no list names, in chunks
 // over all of 0 to 65,535, and returns those it found.
 func (v *visit) sweep(ctx context.Context, stretches []store.Interval, known []nostr.Kind) ([]nostr.Kind, error) {
+	listed := map[nostr.Kind]bool{}
+	for _, k := range slices.Concat(publicKinds, privateKinds, known) {
+		listed[k] = true
+	}
 	var rest []nostr.Kind
 	for k := nostr.Kind(0); k <= maxKind; k++ {
-		if !k.IsEphemeral() && !slices.Contains(publicKinds, k) && !slices.Contains(privateKinds, k) && !slices.Contains(known, k) {
+		if !k.IsEphemeral() && !listed[k] {
 			rest = append(rest, k)
 		}
 	}

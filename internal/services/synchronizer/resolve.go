@@ -40,7 +40,23 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 	out := &fetched{came: map[nostr.ID]bool{}}
 	queue := slices.Collect(slices.Chunk(slices.Clone(ids), fetchIDs))
 	budget, faults := 16+len(ids), 0
-	for len(queue) > 0 {
+	var left []lacking
+	for len(queue)+len(left) > 0 {
+		if len(queue) == 0 {
+			late, err := v.lateFor(ctx, left)
+			if err != nil {
+				return nil, err
+			}
+			for _, l := range left {
+				if slices.Contains(late, l.from) {
+					queue = append(queue, l.ids)
+				} else {
+					out.left = append(out.left, l.ids...)
+				}
+			}
+			left, faults = nil, faults+len(late)
+			continue
+		}
 		chunk := queue[0]
 		queue = queue[1:]
 		if budget--; budget < 0 || faults > maxFaults {
@@ -77,8 +93,7 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 			faults = 0
 			queue = append(queue, chunk)
 		case clean && len(chunk) <= max(1, v.cal.LargestPage):
-			faults = 0
-			out.left = append(out.left, chunk...)
+			left = append(left, lacking{p.from, chunk})
 		case !clean && len(chunk) == 1:
 			faults++
 			queue = append(queue, chunk)
@@ -91,6 +106,33 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 		}
 	}
 	return out, nil
+}
+
+// lacking are ids that an answer which ended well did not bring.
+type lacking struct {
+	from *answer
+	ids  []nostr.ID
+}
+
+// lateFor returns the answers after whose EOSE something came, which is known
+// when another answer has ended.
+func (v *visit) lateFor(ctx context.Context, left []lacking) ([]*answer, error) {
+	f := v.filter
+	f.IDs = left[0].ids[:1]
+	p, err := v.ask(ctx, question{filter: f, win: store.Interval{Lo: 0, Hi: maxTime}, limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	if err := v.save(ctx, p, nil); err != nil {
+		return nil, err
+	}
+	var late []*answer
+	for _, l := range left {
+		if l.from.late.Events > 0 || !p.clean() {
+			late = append(late, l.from)
+		}
+	}
+	return late, nil
 }
 
 // named is an id that a relay has named and its set here has not.

@@ -252,6 +252,9 @@ func (v *visit) work(ctx context.Context) error {
 		err = v.walks(ctx)
 	}
 	if err == nil {
+		err = v.reread(ctx)
+	}
+	if err == nil {
 		err = v.sampleOld(ctx)
 	}
 	if saved := v.save(ctx, nil, nil); saved != nil && (err == nil || !isHalt(saved)) {
