@@ -169,14 +169,18 @@ func (v *visit) resolve(ctx context.Context, x *exchange) (bool, error) {
 		return false, errSetback
 	}
 	level, method := store.LevelFingerprint, "negentropy"
-	if !sings {
+	switch {
+	case !sings:
 		level, method = store.LevelWalked, "named"
-	} else {
+	case x.like == 0:
 		v.neg.trusted = true
 	}
 	listed, err := v.unnamed(ctx, x)
 	if err != nil {
 		return false, err
+	}
+	if x.like != 0 && !listed {
+		return true, nil // of this relay nothing is proved yet: it may name a part only
 	}
 	if err := v.claimSettled(ctx, x, level, method, listed, fresh); err != nil {
 		return false, err
@@ -396,20 +400,29 @@ func (v *visit) saveSet(ctx context.Context, b store.Batch) error {
 	return nil
 }
 
-// sampled is how many events a REQ asks for that shows whether all is named.
-const sampled = 10
+// sampled is how many events a REQ asks for that shows whether all is named, and
+// sampledParts in how many parts what lies above the oldest ids is looked at.
+const (
+	sampled      = 10
+	sampledParts = 3
+)
 
-// unnamed asks for events at the lower end, in the middle and at the upper end of
-// what was listed: all that come must have been named, or the relay reconciles
-// only a part. It reports whether the listed stretches may be claimed.
+// unnamed asks for events at the lower end of what was listed, or compared with
+// another relay's set, and at some places above it: all that come must have been
+// named, or the relay reconciles only a part. It reports whether those
+// stretches may be claimed.
 func (v *visit) unnamed(ctx context.Context, x *exchange) (bool, error) {
-	if len(x.open) == 0 {
+	open := x.open
+	if x.like != 0 {
+		open = []store.Interval{x.win}
+	}
+	if len(open) == 0 {
 		return true, nil
 	}
 	if x.named == 0 {
 		return false, nil // who names nothing at all has nothing, or hides it
 	}
-	if len(x.open) > maxStretches {
+	if len(open) > maxStretches {
 		return false, nil
 	}
 	// The times of those are not known.
@@ -420,7 +433,7 @@ func (v *visit) unnamed(ctx context.Context, x *exchange) (bool, error) {
 		}
 		missing[m.ID] = true
 	}
-	for _, s := range x.open {
+	for _, s := range open {
 		ok, err := v.stretchNamed(ctx, x, s, missing)
 		if err != nil || !ok {
 			return false, err
@@ -455,22 +468,30 @@ func (v *visit) stretchNamed(ctx context.Context, x *exchange, s store.Interval,
 			lowest++
 		}
 	}
-	windows := []store.Interval{s}
+	// The stretch in parts, cut at random, so that whichever end a relay gives first
+	// each shows others.
+	least := s
 	if newest >= 0 {
-		mid := oldest + (newest-oldest)/2
-		windows = append(windows, store.Interval{Lo: s.Lo, Hi: mid}, store.Interval{Lo: s.Lo, Hi: min(oldest+1, s.Hi)})
+		least.Hi = min(oldest+1, s.Hi)
+	}
+	for lo, left := least.Hi+1, int64(sampledParts); left > 0 && lo <= newest; left-- {
+		part := store.Interval{Lo: lo, Hi: s.Hi}
+		if left > 1 {
+			part.Hi = lo + v.draw(2*(newest-lo)/left+1)
+		}
+		if ok, err := v.sampleNamed(ctx, v.filter, part, sampled); err != nil || !ok {
+			return false, err
+		}
+		lo = part.Hi + 1
 	}
 	// Where private events fill a page and are not shown, the open filter shows
 	// nothing of what is below them.
 	public := v.filter
 	public.Kinds = publicKinds[:listChunk]
-	for _, win := range windows {
-		if ok, err := v.sampleNamed(ctx, v.filter, win, sampled+lowest); err != nil || !ok {
+	for _, f := range []nostr.Filter{v.filter, public} {
+		if ok, err := v.sampleNamed(ctx, f, least, sampled+lowest); err != nil || !ok {
 			return false, err
 		}
-	}
-	if ok, err := v.sampleNamed(ctx, public, windows[len(windows)-1], sampled+lowest); err != nil || !ok {
-		return false, err
 	}
 	// A page of nothing but the lowest ids does not show what is below.
 	return lowest < max(v.cal.LargestPage, 1), nil
