@@ -20,7 +20,7 @@ func (c *upCmd) Run(ctx context.Context, g *Globals) error {
 }
 
 type runCmd struct {
-	Services []string `arg:"" help:"The services: initializer, finder, validator, monitor, synchronizer, refresher, api."`
+	Services []string `arg:"" help:"The services: initializer, finder, validator, monitor, synchronizer, refresher, api, dvm."`
 	Listen   string   `placeholder:"ADDRESS" help:"Where the api serves pages, 127.0.0.1:8080 by default."`
 }
 

@@ -66,9 +66,13 @@ func Build(ctx context.Context, cfg Config, names []string, log *slog.Logger) (_
 		return nil, fmt.Errorf("open monitor.geo: %w", err)
 	}
 	reg := telemetry.NewRegistry()
-	loops(a.runner, names, parts{
+	p := parts{
 		cfg: cfg, store: a.store, dialer: newDialer(ctx, cfg, a.store, a.owner), places: a.places, owner: a.owner, reg: reg, log: log,
-	}, service.NewMetrics(reg))
+	}
+	loops(a.runner, names, p, service.NewMetrics(reg))
+	if slices.Contains(names, dvmName) {
+		a.runner.Add(dvmName, newDVM(p))
+	}
 	if slices.Contains(names, apiName) {
 		process := api.Process{Ready: a.ready, Metrics: telemetry.Handler(reg), Registry: reg, Version: telemetry.ReadBuild().Version}
 		a.api = api.New(cfg.API, a.store, process, log.With("service", apiName))

@@ -18,6 +18,7 @@ import (
 	"bigbrotr/internal/core/store"
 	"bigbrotr/internal/core/telemetry"
 	"bigbrotr/internal/services/api"
+	"bigbrotr/internal/services/dvm"
 	"bigbrotr/internal/services/finder"
 	"bigbrotr/internal/services/initializer"
 	"bigbrotr/internal/services/monitor"
@@ -58,6 +59,8 @@ type Config struct {
 	Refresher refresher.Config `yaml:"refresher"`
 	// API serves pages and REST.
 	API api.Config `yaml:"api"`
+	// DVM answers questions that are published to relays (NIP-90).
+	DVM dvm.Config `yaml:"dvm"`
 }
 
 // StoreConfig says where the archive is and what it keeps.
@@ -107,6 +110,7 @@ func DefaultConfig() Config {
 		Synchronizer: synchronizer.DefaultConfig(),
 		Refresher:    refresher.DefaultConfig(),
 		API:          api.DefaultConfig(),
+		DVM:          dvm.DefaultConfig(),
 	}
 }
 

@@ -112,7 +112,7 @@ func TestUp(t *testing.T) {
 
 // TestServices checks the names that may be asked for.
 func TestServices(t *testing.T) {
-	want := []string{"initializer", "finder", "validator", "monitor", "synchronizer", "refresher", "api"}
+	want := []string{"initializer", "finder", "validator", "monitor", "synchronizer", "refresher", "api", "dvm"}
 	if have := app.Services(); !slices.Equal(have, want) {
 		t.Errorf("services are %v, want %v", have, want)
 	}

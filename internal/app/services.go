@@ -13,6 +13,9 @@ import (
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/service"
 	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/core/telemetry"
+	"bigbrotr/internal/services/api"
+	"bigbrotr/internal/services/dvm"
 	"bigbrotr/internal/services/finder"
 	"bigbrotr/internal/services/initializer"
 	"bigbrotr/internal/services/monitor"
@@ -41,8 +44,8 @@ type row struct {
 }
 
 // table holds the services in the order of a row's way through them. The
-// initializer runs once before all others and the api is a server; both are
-// built apart.
+// initializer runs once before all others, api and dvm are asked; those are built
+// apart.
 var table = []row{
 	{
 		"finder", func(c Config) config.Duration { return c.Finder.Interval },
@@ -77,6 +80,7 @@ var table = []row{
 const (
 	initializerName = "initializer"
 	apiName         = "api"
+	dvmName         = "dvm"
 )
 
 // Services returns the names of all services.
@@ -85,7 +89,7 @@ func Services() []string {
 	for _, r := range table {
 		names = append(names, r.name)
 	}
-	return append(names, apiName)
+	return append(names, apiName, dvmName)
 }
 
 // UnknownServiceError names a service that does not exist.
@@ -133,6 +137,14 @@ func NewMonitor(cfg Config, log *slog.Logger) (*monitor.Service, error) {
 func NewSynchronizer(ctx context.Context, cfg Config, st store.Store, log *slog.Logger) *synchronizer.Service {
 	owner := newOwner()
 	return synchronizer.New(cfg.Synchronizer, st, newDialer(ctx, cfg, st, owner), owner, nil, log)
+}
+
+// newDVM returns the service that puts jobs to REST as this process would serve
+// it, whether or not it does.
+func newDVM(p parts) *dvm.Service {
+	log := p.log.With("service", dvmName)
+	rest := api.New(p.cfg.API, p.store, api.Process{Version: telemetry.ReadBuild().Version}, log)
+	return dvm.New(p.cfg.DVM, p.store, p.dialer, p.cfg.Rules(), rest.Questions(), p.owner, p.reg, log)
 }
 
 // loops adds the named cycles to the runner.

@@ -487,12 +487,18 @@ func checkConnections(t *testing.T, p project) {
 			url = cfg.Store.URL
 		}
 		role, host, _ := strings.Cut(strings.TrimPrefix(url, "postgres://"), "@")
+		connections := cfg.Store.Connections
+		if text := c.Environment["BIGBROTR_STORE_CONNECTIONS"]; text != "" {
+			if connections, err = strconv.Atoi(text); err != nil {
+				t.Error(err)
+			}
+		}
 		if strings.HasPrefix(host, "postgres:") {
-			direct += cfg.Store.Connections
+			direct += connections
 			continue
 		}
-		clients[role] += cfg.Store.Connections
-		all += cfg.Store.Connections
+		clients[role] += connections
+		all += connections
 	}
 	if len(clients) != 2 {
 		t.Errorf("these roles come through PgBouncer: %v", clients)

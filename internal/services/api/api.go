@@ -182,6 +182,13 @@ func (s *Service) handler() http.Handler {
 	})
 }
 
+// Questions is REST alone, for questions that come otherwise than over HTTP.
+func (s *Service) Questions() http.Handler {
+	mux := http.NewServeMux()
+	s.rest(mux)
+	return s.guard(mux)
+}
+
 // guard bounds the time of a request and sets the headers of every answer.
 func (s *Service) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -81,19 +81,31 @@ func decodeBech32(prefix, data string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := words[:0] // a word is read before it is written over
-	var acc, bits uint32
-	for _, v := range words {
-		acc = acc<<5 | uint32(v)
-		if bits += 5; bits >= 8 {
-			bits -= 8
-			out = append(out, byte(acc>>bits))
-		}
-	}
-	if bits >= 5 || acc&(1<<bits-1) != 0 {
+	out, rest, bits := pack(words)
+	if bits >= 5 || rest != 0 {
 		return nil, ErrPadding
 	}
 	return out, nil
+}
+
+// Pack makes bytes of words. Bits that are left over do not count.
+func Pack(words []byte) []byte {
+	out, _, _ := pack(words)
+	return out
+}
+
+// pack makes bytes of words and returns what is left, and how many bits that is.
+func pack(words []byte) (out []byte, rest, bits uint32) {
+	out = make([]byte, 0, len(words)*5/8)
+	for _, w := range words {
+		rest = rest<<5 | uint32(w)
+		if bits += 5; bits >= 8 {
+			bits -= 8
+			out = append(out, byte(rest>>bits))
+		}
+		rest &= 1<<bits - 1
+	}
+	return out, rest, bits
 }
 
 func encodeBech32(prefix string, data []byte) string {
