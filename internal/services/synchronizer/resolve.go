@@ -358,16 +358,19 @@ func (v *visit) take(ctx context.Context, need []named) (*taken, bool, error) {
 
 // gone takes out of a relay's set what it does not name any longer, once it
 // has been asked for it by id and has not sent it: each id, or a sample of very
-// many. What comes all the same contradicts the exchange. It reports whether
-// some could not be asked for.
+// many. What comes all the same contradicts the exchange. What is not archived
+// is taken out unasked: its time is only known to lie in the range it was named
+// in, so that it may stand where the relay does not have it, and is named again
+// where it does. It reports whether some could not be asked for.
 func (v *visit) gone(ctx context.Context, have []nostr.Ref) (unsure bool, err error) {
-	if len(have) == 0 {
-		return false, nil
+	archived, err := v.archived(ctx, have)
+	if err != nil {
+		return false, err
 	}
 	var ids []nostr.ID
-	step := max(1, len(have)/goneSample)
-	for i := 0; i < len(have); i += step {
-		ids = append(ids, have[i].ID)
+	step := max(1, len(archived)/goneSample)
+	for i := 0; i < len(archived); i += step {
+		ids = append(ids, archived[i])
 	}
 	got, err := v.fetch(ctx, ids)
 	if err != nil || got.unsure {
@@ -382,6 +385,29 @@ func (v *visit) gone(ctx context.Context, have []nostr.Ref) (unsure bool, err er
 		}
 	}
 	return false, nil
+}
+
+// archived returns the ids of refs of which there is an event.
+func (v *visit) archived(ctx context.Context, refs []nostr.Ref) ([]nostr.ID, error) {
+	var out []nostr.ID
+	for part := range slices.Chunk(refs, claimIDs) {
+		within := store.Interval{Lo: maxTime, Hi: 0}
+		ids := make([]nostr.ID, len(part))
+		for i, r := range part {
+			ids[i] = r.ID
+			within = store.Interval{Lo: min(within.Lo, r.CreatedAt), Hi: max(within.Hi, r.CreatedAt)}
+		}
+		holdings, err := v.store.Holdings(ctx, v.relay.ID, ids, within)
+		if err != nil {
+			return nil, v.local(ctx, fmt.Errorf("look up %d ids: %w", len(ids), err))
+		}
+		for i, h := range holdings {
+			if h.Hold == store.HoldDelivered || h.Hold == store.HoldClaimed {
+				out = append(out, ids[i])
+			}
+		}
+	}
+	return out, nil
 }
 
 // saveSet saves how ids stand at the relay.

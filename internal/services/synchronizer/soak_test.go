@@ -518,11 +518,42 @@ func (s *sea) judge(when string, complete bool) simnet.Result {
 			f := one.FalseClaims[0]
 			s.tell(i, f.Event, fmt.Sprintf("%s: %d false claims, such as %+v", when, len(one.FalseClaims), f.Claim))
 		}
-		if complete && len(one.Missing) > 0 {
-			s.tell(i, one.Missing[0], fmt.Sprintf("%s: %d of %d events missing", when, len(one.Missing), one.Visible))
+		if missing := s.unexcused(i, one.Missing); complete && len(missing) > 0 {
+			s.tell(i, missing[0], fmt.Sprintf("%s: %d of %d events missing", when, len(missing), one.Visible))
+		}
+	}
+	// One that reconciles all that it has is not accused of less.
+	for i, row := range s.rows {
+		cal, err := s.db.Calibration(ctx, row.ID)
+		s.fatal(err)
+		be := s.relays[i].Behaviour()
+		if n := be.Negentropy; n.As == simnet.NegHonest && n.Newest+n.Omits == 0 && slices.Contains([]string{"contradicts", "partial"}, cal.NegentropyCause) {
+			s.t.Errorf("%s: relay %d names all that it has and is distrusted: %+v %+v", when, i, cal, be)
 		}
 	}
 	return got
+}
+
+// unexcused leaves out what nobody can know of but by chance: what is dated long
+// before it came to a relay that neither takes a tail nor reconciles. Claims are
+// as of before it came.
+func (s *sea) unexcused(i int, missing []*simnet.Event) []*simnet.Event {
+	if len(missing) == 0 {
+		return nil
+	}
+	ctx, id := context.Background(), s.rows[i].ID
+	tail, err := s.db.Tail(ctx, id)
+	s.fatal(err)
+	cal, err := s.db.Calibration(ctx, id)
+	s.fatal(err)
+	if tail.Since > 0 || cal.NoNegentropy == 0 {
+		return missing
+	}
+	overlap := int64(DefaultConfig().Overlap.Std().Seconds())
+	return slices.DeleteFunc(slices.Clone(missing), func(e *simnet.Event) bool {
+		came, late := s.came[e.ID]
+		return late && e.CreatedAt < came-overlap
+	})
 }
 
 // tell fails the test with what is known of a relay that lacks an event.
