@@ -351,6 +351,8 @@ func (v *visit) account(p *page, asked store.Interval) {
 		case f.Verdict == archive.Unread:
 			p.unread++
 			continue
+		case f.Verdict == archive.Duplicate:
+			continue // sent twice, which says nothing about order and size
 		case f.CreatedAt > asked.Hi:
 			p.above++
 			continue
@@ -363,8 +365,6 @@ func (v *visit) account(p *page, asked store.Interval) {
 		case f.CreatedAt > p.win.Hi:
 			p.over++
 			continue
-		case f.Verdict == archive.Duplicate:
-			continue // sent twice, which says nothing about the order
 		}
 		p.take(f.Ref)
 		v.lowest, v.highest = min(v.lowest, f.CreatedAt), max(v.highest, f.CreatedAt)

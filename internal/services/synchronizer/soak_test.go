@@ -312,7 +312,10 @@ func (s *sea) build() {
 			be.Live = simnet.LiveNone
 		}
 		if be.Rate.Requests > 0 { // not so few that no visit ever comes to its end
-			be.Rate = simnet.Rate{Requests: 100 + s.rng.IntN(200), Per: time.Minute}
+			be.Rate = simnet.Rate{Requests: 500 + s.rng.IntN(500), Per: time.Minute}
+		}
+		if be.Order == simnet.ByID || be.Order == simnet.Shuffled {
+			be.Cap = max(be.Cap, 12) // chance puts fewer into an order
 		}
 		for i, f := range be.Faults {
 			if f.What == simnet.Oversize || f.What == simnet.Bomb { // they cost us most
