@@ -31,6 +31,7 @@ var layers = []struct {
 	{"internal/core/service", 0},
 	// Servers for tests, also for those of the inside of a backend.
 	{"internal/pgtest", 0},
+	{"internal/tortest", 0},
 	// The wire.
 	{"internal/core/nostr", 1},
 	{"internal/core/dial", 1},
