@@ -101,7 +101,7 @@ func TestAliases(t *testing.T) {
 	dialled := dial.DefaultConfig()
 	dialled.AllowLocal, dialled.PerAddress = true, 64
 	cfg := validator.DefaultConfig()
-	cfg.Timeout = config.Duration(time.Minute) // all of them answer
+	cfg.Timeout = config.Duration(10 * time.Minute) // all of them answer
 	s := validator.New(cfg, db, dial.New(dialled), "test", slog.New(slog.DiscardHandler))
 	if err := s.Cycle(t.Context()); err != nil {
 		t.Fatal(err)
