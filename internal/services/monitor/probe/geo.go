@@ -234,27 +234,36 @@ func cymru(ctx context.Context, addr netip.Addr, server string) (network, bool) 
 	if len(origin.values) == 0 {
 		return network{}, false
 	}
-	fields := strings.Split(origin.values[0], "|")
-	if len(fields) < 2 {
+	n, ok := parseOrigin(origin.values[0], addr)
+	if !ok {
 		return network{}, false
 	}
-	// Of several origins, which are written with blanks between, the first.
-	first, _, _ := strings.Cut(strings.TrimSpace(fields[0]), " ")
-	asn, err := strconv.ParseUint(first, 10, 32)
-	if err != nil {
-		return network{}, false
-	}
-	n := network{asn: uint32(asn), source: "cymru"}
-	if prefix, err := netip.ParsePrefix(strings.TrimSpace(fields[1])); err == nil {
-		n.prefix = prefix
-	}
-	who := q.ask(ctx, fmt.Sprintf("AS%d.asn.cymru.com", asn), dns.TypeTXT)
+	who := q.ask(ctx, fmt.Sprintf("AS%d.asn.cymru.com", n.asn), dns.TypeTXT)
 	if len(who.values) > 0 {
-		fields := strings.Split(who.values[0], "|")
-		n.org = strings.TrimSpace(fields[len(fields)-1])
+		n.org = parseHolder(who.values[0])
 	}
 	return n, true
 }
+
+// parseOrigin reads the answer about an address.
+func parseOrigin(text string, addr netip.Addr) (network, bool) {
+	origins, rest, _ := strings.Cut(text, "|")
+	// Of several origins, which are written with blanks between, the first.
+	first, _, _ := strings.Cut(strings.TrimSpace(origins), " ")
+	asn, err := strconv.ParseUint(first, 10, 32)
+	if err != nil || asn == 0 {
+		return network{}, false
+	}
+	n := network{asn: uint32(asn), source: "cymru"}
+	block, _, _ := strings.Cut(rest, "|")
+	if prefix, err := netip.ParsePrefix(strings.TrimSpace(block)); err == nil && prefix.Contains(addr) {
+		n.prefix = prefix.Masked()
+	}
+	return n, true
+}
+
+// parseHolder reads the answer about a network: whose it is.
+func parseHolder(text string) string { return strings.TrimSpace(text[strings.LastIndex(text, "|")+1:]) }
 
 // cymruName is the name at which the origin of an address is asked for.
 func cymruName(addr netip.Addr) string {
