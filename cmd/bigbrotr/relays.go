@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,15 @@ type relayReport struct {
 	Authors   int             `json:"authors,omitempty"`
 	Attempts  int             `json:"attempts,omitempty"`
 	NextDue   int64           `json:"next_due,omitempty"`
+	Reason    string          `json:"reason,omitempty"` // of a ban
 	Mentions  []mentionReport `json:"mentions,omitempty"`
+	Kin       []kinReport     `json:"kin,omitempty"`
+}
+
+// kinReport is a relay that shares something with another.
+type kinReport struct {
+	URL    relay.URL         `json:"url"`
+	Shares []store.TraitKind `json:"shares"`
 }
 
 type mentionReport struct {
@@ -106,6 +115,10 @@ func (c *relaysListCmd) relays(ctx context.Context, st store.Store, out *table) 
 		}
 		byID[r.ID] = r.URL.String()
 	}
+	reasons, err := banned(ctx, st)
+	if err != nil {
+		return err
+	}
 	out.head("URL", "NETWORK", "STATE", "SINCE", "CAUSE", "REMARK")
 	for r, err := range st.ScanRelays(ctx) {
 		if err != nil {
@@ -114,7 +127,7 @@ func (c *relaysListCmd) relays(ctx context.Context, st store.Store, out *table) 
 		if !c.wants(r.URL) || c.State != "" && string(r.State) != c.State {
 			continue
 		}
-		if err := out.relay(reportRelay(r, byID[r.AliasOf])); err != nil {
+		if err := out.relay(reasons.of(reportRelay(r, byID[r.AliasOf]))); err != nil {
 			return err
 		}
 	}
@@ -122,6 +135,10 @@ func (c *relaysListCmd) relays(ctx context.Context, st store.Store, out *table) 
 }
 
 func (c *relaysListCmd) candidates(ctx context.Context, st store.Store, out *table) error {
+	reasons, err := banned(ctx, st)
+	if err != nil {
+		return err
+	}
 	out.head("URL", "NETWORK", "CLASS", "AUTHORS", "TRIED", "CAUSE", "DUE", "REMARK")
 	for one, err := range st.ScanCandidates(ctx) {
 		if err != nil {
@@ -130,7 +147,7 @@ func (c *relaysListCmd) candidates(ctx context.Context, st store.Store, out *tab
 		if !c.wants(one.URL) {
 			continue
 		}
-		if err := out.candidate(reportCandidate(one)); err != nil {
+		if err := out.candidate(reasons.of(reportCandidate(one))); err != nil {
 			return err
 		}
 	}
@@ -175,6 +192,10 @@ func (*relaysListCmd) named(ctx context.Context, st store.Store, out *table, url
 		}
 		candidates[one.URL] = one
 	}
+	reasons, err := banned(ctx, st)
+	if err != nil {
+		return err
+	}
 	var unknown int
 	for _, u := range urls {
 		r, err := st.Relay(ctx, u)
@@ -201,11 +222,43 @@ func (*relaysListCmd) named(ctx context.Context, st store.Store, out *table, url
 		for _, m := range mentions {
 			report.Mentions = append(report.Mentions, mentionReport(m))
 		}
-		if err := out.named(report); err != nil {
+		kin, err := st.Kin(ctx, u, nil, maxKin)
+		if err != nil {
+			return err
+		}
+		for _, k := range kin {
+			report.Kin = append(report.Kin, kinReport{k.URL, k.Shares})
+		}
+		if err := out.named(reasons.of(report)); err != nil {
 			return err
 		}
 	}
 	return outcome(unknown, len(urls))
+}
+
+// maxKin is how many relays that share something with one are shown.
+const maxKin = 20
+
+// reasons are those of bans, by what is banned.
+type reasons map[string]string
+
+func banned(ctx context.Context, st store.Store) (reasons, error) {
+	list := reasons{}
+	for b, err := range st.ScanBans(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		list[b.Target] = b.Reason
+	}
+	return list, nil
+}
+
+// of adds the reason for which a relay or candidate is kept out.
+func (l reasons) of(r relayReport) relayReport {
+	if r.KeptOut == store.Banned {
+		r.Reason = cmp.Or(l[r.URL.String()], l[r.URL.Hostname()])
+	}
+	return r
 }
 
 func reportRelay(r store.Relay, aliasOf string) relayReport {
@@ -498,6 +551,11 @@ func (t *table) named(r relayReport) error {
 	if err := t.row(r, r.URL.String(), string(r.Network), state, string(r.Cause), r.remark()); err != nil || t.g.JSON {
 		return err
 	}
+	for _, k := range r.Kin {
+		if _, err := fmt.Fprintf(t.w, "  %s\tshares %s\t\n", k.URL, shared(k.Shares)); err != nil {
+			return err
+		}
+	}
 	for _, m := range r.Mentions {
 		if _, err := fmt.Fprintf(t.w, "  %s\t%s to %s\t%d times\tby %d authors\t\n", m.Class, day(m.First), day(m.Last), m.Count, m.Authors); err != nil {
 			return err
@@ -508,12 +566,22 @@ func (t *table) named(r relayReport) error {
 
 func (r *relayReport) remark() string {
 	switch {
+	case strings.HasPrefix(r.Reason, store.OptedOut):
+		return store.OptedOut
 	case r.KeptOut != "":
 		return string(r.KeptOut)
 	case r.AliasOf != "":
 		return "alias of " + r.AliasOf
 	}
 	return ""
+}
+
+func shared(kinds []store.TraitKind) string {
+	texts := make([]string, len(kinds))
+	for i, kind := range kinds {
+		texts[i] = string(kind)
+	}
+	return strings.Join(texts, ", ")
 }
 
 func moment(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.DateTime) }

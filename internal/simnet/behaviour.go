@@ -72,6 +72,8 @@ type Behaviour struct {
 	Latency time.Duration
 	// Info is the NIP-11 document; nil means one that tells the truth.
 	Info *Info
+	// Robots is the robots.txt; empty means that there is none.
+	Robots string
 
 	// Faults go wrong now and then, or always.
 	Faults []Fault

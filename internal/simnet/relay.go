@@ -262,6 +262,12 @@ func (r *Relay) handle(s *server, w http.ResponseWriter, req *http.Request) {
 	case strings.Contains(req.Header.Get("Accept"), "application/nostr+json"):
 		r.counters.infos.Add(1)
 		r.serveInfo(w)
+	case req.URL.Path == "/robots.txt":
+		robots := r.behaviour.Load().Robots
+		if robots == "" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		fmt.Fprint(w, robots)
 	default:
 		fmt.Fprintln(w, "A simulated Nostr relay.")
 	}

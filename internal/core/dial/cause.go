@@ -96,6 +96,9 @@ const (
 	// CauseRateLimited: the relay asks us to slow down.
 	CauseRateLimited Cause = "rate-limited"
 
+	// CauseOptedOut: the relay's operator does not want to be connected to.
+	CauseOptedOut Cause = "opted-out"
+
 	// CauseOther: a failure that fits no other word; a reason to extend the list.
 	CauseOther Cause = "other"
 )

@@ -26,7 +26,13 @@ var (
 // same guard, budgets and proxies as Dial. The client keeps no connection and
 // has no timeout or body limit of its own: the caller's context bounds the
 // time, and the caller reads through an io.LimitReader.
-func (d *Dialer) HTTPClient(u relay.URL) *http.Client {
+func (d *Dialer) HTTPClient(u relay.URL) *http.Client { return d.httpClient(u, false) }
+
+// KeptHTTPClient is HTTPClient for several requests: between them it keeps a
+// connection to each host, until the caller calls CloseIdleConnections.
+func (d *Dialer) KeptHTTPClient(u relay.URL) *http.Client { return d.httpClient(u, true) }
+
+func (d *Dialer) httpClient(u relay.URL, keep bool) *http.Client {
 	circuit := circuit(u)
 	dial := func(ctx context.Context, addr string, secure bool) (net.Conn, error) {
 		host, port, err := net.SplitHostPort(addr)
@@ -45,7 +51,8 @@ func (d *Dialer) HTTPClient(u relay.URL) *http.Client {
 			DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 				return dial(ctx, addr, true)
 			},
-			DisableKeepAlives:      true,
+			DisableKeepAlives:      !keep,
+			MaxIdleConnsPerHost:    1,
 			MaxResponseHeaderBytes: maxHeaderBytes,
 		}},
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
@@ -78,8 +85,11 @@ func networkOf(host string) relay.Network {
 // agent names us in every request, and types what the transport does not.
 type agent struct {
 	name string
-	next http.RoundTripper
+	next *http.Transport
 }
+
+// CloseIdleConnections is what http.Client looks for.
+func (a agent) CloseIdleConnections() { a.next.CloseIdleConnections() }
 
 func (a agent) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())

@@ -23,6 +23,9 @@ const (
 	TraitPubKey      TraitKind = "pubkey"      // the operator's key in it
 	TraitCertificate TraitKind = "certificate" // SHA-256 of the certificate
 	TraitAddress     TraitKind = "address"     // 16 bytes
+	// TraitOnion is the name of the onion service that a relay is, or that its web
+	// server says it is too (Onion-Location).
+	TraitOnion TraitKind = "onion"
 )
 
 // Trait is something by which a relay may be recognised under another URL. It

@@ -37,6 +37,14 @@ type Ban struct {
 	Reason string // the operator's words, at most MaxReason bytes
 }
 
+// The reasons of bans that relays' own operators asked for. OptedOut is how all
+// of them begin, those that an operator of ours writes down too.
+const (
+	OptedOut       = "opted out"
+	OptedOutRobots = OptedOut + ": robots.txt"
+	OptedOutConfig = OptedOut + ": configuration"
+)
+
 // MaxReason is how many bytes of a reason are kept.
 const MaxReason = 500
 

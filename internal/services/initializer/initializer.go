@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"os"
 	"time"
@@ -39,13 +40,22 @@ type Config struct {
 	// built-in list; lines that begin with # are comments. Empty means the
 	// built-in list.
 	Seeds string `yaml:"seeds"`
+	// OptOut are URLs of relays, and hosts with all of theirs, whose operators do
+	// not want to be connected to. Who is taken off this list may be found
+	// again.
+	OptOut []string `yaml:"opt_out"`
 }
 
 // DefaultConfig returns the values of a key that is not set.
 func DefaultConfig() Config { return Config{} }
 
-// Validate reports a seed file that cannot be read.
+// Validate reports a seed file that cannot be read, and who cannot opt out.
 func (c Config) Validate(check *config.Check) {
+	for i, text := range c.OptOut {
+		if _, err := store.ParseTarget(text, relay.Rules{AllowLocal: true}); err != nil {
+			check.Add(fmt.Sprintf("opt_out[%d]", i), "is neither the URL of a relay nor a host", "write one such as wss://relay.example.com")
+		}
+	}
 	if c.Seeds == "" {
 		return
 	}
@@ -59,6 +69,9 @@ type Store interface {
 	store.Schema
 	Position(ctx context.Context, reader string) (store.Cursor, error)
 	SaveFindings(ctx context.Context, reader string, position store.Cursor, found store.Found) (int, error)
+	Ban(ctx context.Context, bans []store.Ban) error
+	LiftBans(ctx context.Context, targets []string) ([]string, error)
+	ScanBans(ctx context.Context) iter.Seq2[store.Ban, error]
 }
 
 // Service is the initializer.
@@ -84,7 +97,12 @@ func (s *Service) Cycle(ctx context.Context) error {
 	if err := s.store.VerifySchema(ctx); err != nil {
 		return fmt.Errorf("verify schema: %w", err)
 	}
-	added, refused, err := s.seed(ctx)
+	// Before the seeds, so that no candidate is made of who opted out.
+	back, err := s.optOut(ctx)
+	if err != nil {
+		return err
+	}
+	added, refused, err := s.seed(ctx, back)
 	if err != nil {
 		return err
 	}
@@ -92,7 +110,48 @@ func (s *Service) Cycle(ctx context.Context) error {
 	return nil
 }
 
-func (s *Service) seed(ctx context.Context) (added, refused int, err error) {
+// optOut makes the bans of the configuration those of the store, and tells
+// whether some were lifted. Other bans are not its business.
+func (s *Service) optOut(ctx context.Context) (lifted bool, err error) {
+	missing := map[string]bool{}
+	for _, text := range s.cfg.OptOut {
+		target, err := store.ParseTarget(text, relay.Rules{AllowLocal: true})
+		if err != nil {
+			return false, fmt.Errorf("opt out: %w", err)
+		}
+		missing[target] = true
+	}
+	var gone []string
+	for ban, err := range s.store.ScanBans(ctx) {
+		if err != nil {
+			return false, fmt.Errorf("read bans: %w", err)
+		}
+		if ban.Reason == store.OptedOutConfig && !missing[ban.Target] {
+			gone = append(gone, ban.Target)
+		}
+		delete(missing, ban.Target)
+	}
+	var bans []store.Ban
+	now := time.Now().Unix()
+	for target := range missing {
+		bans = append(bans, store.Ban{Target: target, At: now, Reason: store.OptedOutConfig})
+	}
+	if len(bans) > 0 {
+		if err := s.store.Ban(ctx, bans); err != nil {
+			return false, fmt.Errorf("opt out: %w", err)
+		}
+	}
+	if len(gone) > 0 {
+		if _, err := s.store.LiftBans(ctx, gone); err != nil {
+			return false, fmt.Errorf("opt out: %w", err)
+		}
+	}
+	return len(gone) > 0, nil
+}
+
+// seed reads the list that was not read yet, or again, because some on it were
+// kept out then.
+func (s *Service) seed(ctx context.Context, again bool) (added, refused int, err error) {
 	text := builtin
 	if s.cfg.Seeds != "" {
 		if text, err = readSeeds(s.cfg.Seeds); err != nil {
@@ -107,7 +166,7 @@ func (s *Service) seed(ctx context.Context) (added, refused int, err error) {
 	if err != nil {
 		return 0, 0, fmt.Errorf("read position: %w", err)
 	}
-	if have == list {
+	if have == list && !again {
 		return 0, 0, nil
 	}
 	urls, refused := parseSeeds(text, s.rules)

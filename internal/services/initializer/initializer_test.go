@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -193,4 +194,41 @@ func TestBadFile(t *testing.T) {
 	cfg := initializer.DefaultConfig()
 	_, err := config.Load(&cfg, config.Sources{})
 	must(t, err)
+}
+
+// TestOptOut makes the bans of the configuration those of the store, and leaves
+// others alone.
+func TestOptOut(t *testing.T) {
+	db := newStore(t)
+	run := func(optOut ...string) {
+		t.Helper()
+		cfg := initializer.Config{Seeds: seeds(t, "wss://a.nostr.org wss://b.nostr.org/x wss://c.nostr.org"), OptOut: optOut}
+		must(t, initializer.New(cfg, db, relay.Rules{}, slog.New(slog.DiscardHandler)).Cycle(t.Context()))
+	}
+	bans := func() map[string]string {
+		t.Helper()
+		list := map[string]string{}
+		for b, err := range db.ScanBans(t.Context()) {
+			must(t, err)
+			list[b.Target] = b.Reason
+		}
+		return list
+	}
+	check := func(when string, want map[string]string, left ...string) {
+		t.Helper()
+		if have := bans(); !maps.Equal(have, want) {
+			t.Errorf("%s: bans %v, want %v", when, have, want)
+		}
+		if have := candidates(t, db); !slices.Equal(have, left) {
+			t.Errorf("%s: candidates %v, want %v", when, have, left)
+		}
+	}
+	run("wss://A.nostr.org/", "b.nostr.org")
+	check("two opted out", map[string]string{"wss://a.nostr.org": store.OptedOutConfig, "b.nostr.org": store.OptedOutConfig}, "wss://c.nostr.org")
+	must(t, db.Ban(t.Context(), []store.Ban{{Target: "wss://a.nostr.org", Reason: "spam"}, {Target: "d.nostr.org", Reason: store.OptedOutRobots}}))
+	run("wss://a.nostr.org", "wss://c.nostr.org")
+	check("others", map[string]string{"wss://a.nostr.org": "spam", "wss://c.nostr.org": store.OptedOutConfig, "d.nostr.org": store.OptedOutRobots},
+		"wss://b.nostr.org/x")
+	run()
+	check("none", map[string]string{"wss://a.nostr.org": "spam", "d.nostr.org": store.OptedOutRobots}, "wss://b.nostr.org/x", "wss://c.nostr.org")
 }

@@ -105,6 +105,7 @@ type Store interface {
 	SaveOutcomes(ctx context.Context, outcomes []store.Outcome) error
 	LatestChecks(ctx context.Context, relay store.RelayID) ([]store.Check, error)
 	LastChecks(ctx context.Context, probe string, relays []store.RelayID) (map[store.RelayID]store.Check, error)
+	Ban(ctx context.Context, bans []store.Ban) error
 	Events(ctx context.Context, q store.EventQuery) ([]store.Stored, store.Cursor, error)
 	store.Alerts
 }
@@ -261,8 +262,31 @@ func (s *Service) group(ctx context.Context) ([]Report, error) {
 	// What was found before a stop is kept.
 	saving, done := context.WithTimeout(ctx, service.StoreTime)
 	defer done()
+	if err := s.optOut(saving, reports); err != nil {
+		return nil, err
+	}
 	if err := s.store.SaveOutcomes(saving, outcomes); err != nil {
 		return nil, fmt.Errorf("save outcomes: %w", err)
 	}
 	return reports, nil
 }
+
+// optOut keeps out the relays whose operators do not want us.
+func (s *Service) optOut(ctx context.Context, reports []Report) error {
+	var bans []store.Ban
+	for _, r := range reports {
+		if r.optedOut() {
+			bans = append(bans, store.Ban{Target: r.Relay.URL.String(), At: r.At, Reason: store.OptedOutRobots})
+		}
+	}
+	if len(bans) == 0 {
+		return nil
+	}
+	if err := s.store.Ban(ctx, bans); err != nil {
+		return fmt.Errorf("opt out: %w", err)
+	}
+	s.log.InfoContext(ctx, "relays opted out", "relays", len(bans))
+	return nil
+}
+
+func (r *Report) optedOut() bool { return find(r.Checks, "robots").Cause == dial.CauseOptedOut }

@@ -73,8 +73,8 @@ func TestCycle(t *testing.T) {
 		outages  int
 		min, max int64 // seconds until the next check
 	}{
-		{store.StateUp, "", 6, 0, 3000, 4200},
-		{store.StateDegraded, dial.CauseReadAuth, 5, 0, 3000, 4200},
+		{store.StateUp, "", 7, 0, 3000, 4200},
+		{store.StateDegraded, dial.CauseReadAuth, 6, 0, 3000, 4200},
 		{store.StateDown, dial.CauseTCPRefused, 1, 1, 50, 80},
 	} {
 		r, err := db.Relay(t.Context(), relays[i].URL)

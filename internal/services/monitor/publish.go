@@ -77,7 +77,7 @@ type publisher struct {
 func (r *Report) report(before []store.Check) (nip66.Report, bool) {
 	open, read, write := find(r.Checks, "open"), find(r.Checks, "read"), find(r.Checks, "write")
 	answered := read.OK || read.Cause == dial.CauseReadAuth || read.Cause == dial.CauseReadRestricted || read.Cause == dial.CauseRateLimited
-	if !open.OK || !answered {
+	if !open.OK || !answered || r.optedOut() {
 		return nip66.Report{}, false
 	}
 	out := nip66.Report{

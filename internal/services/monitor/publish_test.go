@@ -226,3 +226,55 @@ func TestSelfDoubtPublishesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestOptOut has a relay whose operator does not want us: it is found out on the
+// first check, nothing is published of it, and it is left alone from then on.
+func TestOptOut(t *testing.T) {
+	network := simnet.New(53)
+	t.Cleanup(network.Close)
+	add := func(b simnet.Behaviour) *simnet.Relay {
+		r, err := network.AddRelay(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	closed, open := add(simnet.Behaviour{Robots: "User-agent: BigBrotr\nDisallow: /"}), add(simnet.Behaviour{Robots: "User-agent: *\nDisallow: /"})
+	urls := network.URLs()
+	target := add(simnet.Behaviour{})
+	db := newStore(t)
+	relays, err := db.AddRelays(t.Context(), urls, time.Now().Unix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire := dial.DefaultConfig()
+	wire.AllowLocal = true
+	s := monitor.New(publishing(t, monitorKey, target.URL()), db, dial.New(wire), nil, "test", slog.New(slog.DiscardHandler))
+	cycle := func() {
+		t.Helper()
+		again(t, db, relays)
+		if err := s.Cycle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cycle()
+	have := reports(target, nip66.KindReport)
+	if _, ok := have[open.URL().String()+"/"]; !ok || len(have) != 1 {
+		t.Errorf("reports of %v", have)
+	}
+	bans := map[string]string{}
+	for b, err := range db.ScanBans(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		bans[b.Target] = b.Reason
+	}
+	if len(bans) != 1 || bans[closed.URL().String()] != store.OptedOutRobots {
+		t.Errorf("bans: %v", bans)
+	}
+	before := closed.Stats().Connections
+	cycle()
+	if n := closed.Stats().Connections - before; n != 0 {
+		t.Errorf("%d connections to who opted out", n)
+	}
+}

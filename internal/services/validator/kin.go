@@ -5,10 +5,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
+	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"bigbrotr/internal/core/nostr"
@@ -71,7 +70,10 @@ func demands(u relay.URL, traits []store.Trait, k store.Kin) (proof, bool) {
 	case shares(store.TraitHost):
 		return proof{0.9, 20}, named
 	}
-	return proof{0.95, 30}, named && shares(store.TraitCertificate, store.TraitAddress)
+	// A name that says to be an onion service may be taken for it, and never the
+	// other way round: of others anybody can say so.
+	onion := k.URL.Network() == relay.Tor && u.Network() == relay.Clearnet && shares(store.TraitOnion)
+	return proof{0.95, 30}, named && (onion || shares(store.TraitCertificate, store.TraitAddress))
 }
 
 // sample is the newest events of a relay: when they were made, by id.
@@ -177,9 +179,12 @@ func (s *Service) compare(ctx context.Context, u relay.URL, number store.RelayID
 	return 0, missing
 }
 
-// traits returns by what a relay can be recognised. conn is open.
-func (s *Service) traits(o session.Opening) []store.Trait {
+// traits returns by what a relay can be recognised, as it opened.
+func (s *Service) traits(u relay.URL, o session.Opening) []store.Trait {
 	list := []store.Trait{}
+	if onion := onionOf(u, o.Header); onion != "" {
+		list = append(list, store.Trait{Kind: store.TraitOnion, Value: []byte(onion)})
+	}
 	if addr := o.Addr.Addr(); addr.IsValid() {
 		bytes := addr.As16()
 		list = append(list, store.Trait{Kind: store.TraitAddress, Value: bytes[:]})
@@ -191,37 +196,43 @@ func (s *Service) traits(o session.Opening) []store.Trait {
 	return list
 }
 
+// onionOf is the name of the onion service that a relay is or says to be.
+func onionOf(u relay.URL, h http.Header) string {
+	if u.Network() == relay.Tor {
+		return u.Hostname()
+	}
+	at, err := url.Parse(h.Get("Onion-Location"))
+	if err != nil || !u.Secure() { // anybody on the way could have put it there
+		return ""
+	}
+	onion, err := relay.Parse("ws://" + at.Host)
+	if err != nil || onion.Network() != relay.Tor {
+		return ""
+	}
+	return onion.Hostname()
+}
+
 // document adds what the information document of a relay tells; nothing when
 // there is none.
 func (s *Service) document(ctx context.Context, u relay.URL, list []store.Trait) []store.Trait {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout(u))
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http"+strings.TrimPrefix(u.String(), "ws"), nil)
+	answer, err := nip11.Fetch(ctx, s.dialer.HTTPClient(u), u)
 	if err != nil {
 		return list
 	}
-	req.Header.Set("Accept", "application/nostr+json")
-	resp, err := s.dialer.HTTPClient(u).Do(req)
+	document, err := nip11.Parse(answer.Body)
 	if err != nil {
 		return list
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return list
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, nip11.MaxSize+1))
-	if err != nil {
-		return list
-	}
-	document, err := nip11.Parse(body)
-	if err != nil {
-		return list
-	}
-	sum, err := nip11.Hash(body)
+	sum, err := nip11.Hash(answer.Body)
 	if err != nil {
 		return list
 	}
 	list = append(list, store.Trait{Kind: store.TraitDocument, Value: sum[:]})
+	if onion := onionOf(u, answer.Header); onion != "" { // known or not: kept once
+		list = append(list, store.Trait{Kind: store.TraitOnion, Value: []byte(onion)})
+	}
 	for _, key := range []struct {
 		kind store.TraitKind
 		key  *nostr.PubKey
@@ -315,7 +326,7 @@ func (s *Service) examine(ctx context.Context, u relay.URL, number store.RelayID
 	if err != nil {
 		return 0, nil, errNoSample
 	}
-	traits := s.document(ctx, u, s.traits(opening))
+	traits := s.document(ctx, u, s.traits(u, opening))
 	of, err := s.compare(ctx, u, number, traits)
 	return of, traits, err
 }

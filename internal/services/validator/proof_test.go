@@ -2,6 +2,7 @@ package validator
 
 import (
 	"maps"
+	"net/http"
 	"testing"
 
 	"bigbrotr/internal/core/nostr"
@@ -64,7 +65,8 @@ func TestDemands(t *testing.T) {
 		return u
 	}
 	document, self, pubkey := store.TraitDocument, store.TraitSelf, store.TraitPubKey
-	certificate, address, host := store.TraitCertificate, store.TraitAddress, store.TraitHost
+	certificate, address, host, onion := store.TraitCertificate, store.TraitAddress, store.TraitHost, store.TraitOnion
+	const hidden = "ws://duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion"
 	kinds := func(list ...store.TraitKind) []store.TraitKind { return list }
 	for _, test := range []struct {
 		name, url, kin string
@@ -81,6 +83,11 @@ func TestDemands(t *testing.T) {
 		{"a name with the same document", "wss://b.org", "wss://a.org", kinds(document, pubkey), kinds(document, pubkey), false},
 		{"a name with the same document and certificate", "wss://b.org", "wss://a.org", kinds(document, pubkey, certificate), kinds(document, pubkey, certificate), true},
 		{"a name with the same key and address", "wss://b.org", "wss://a.org", kinds(self, address), kinds(self, address), true},
+		{"a name that says to be an onion service", "wss://a.org", hidden, kinds(self, onion), kinds(self, onion), true},
+		{"an onion service that a name says to be", hidden, "wss://a.org", kinds(self, onion), kinds(self, onion), false},
+		{"a name that says so and has another key", "wss://a.org", hidden, kinds(self, onion), kinds(onion), false},
+		{"a name with the key of an onion service", "wss://a.org", hidden, kinds(self), kinds(self), false},
+		{"two names that say to be the same one", "wss://a.org", "wss://b.org", kinds(self, onion), kinds(self, onion), false},
 		{"a name at the same address", "wss://b.org", "wss://a.org", kinds(document, self, address, certificate), kinds(address, certificate), false},
 	} {
 		var traits []store.Trait
@@ -90,6 +97,30 @@ func TestDemands(t *testing.T) {
 		k := store.Kin{Relay: store.Relay{URL: parse(test.kin)}, Shares: test.shares}
 		if _, have := demands(parse(test.url), traits, k); have != test.want {
 			t.Errorf("%s: compared is %t", test.name, have)
+		}
+	}
+}
+
+// TestOnion checks whom a web server's word is taken for which onion service.
+func TestOnion(t *testing.T) {
+	const name = "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion"
+	for _, test := range []struct{ url, location, want string }{
+		{"ws://" + name, "", name},
+		{"ws://" + name + "/path", "http://other.onion", name},
+		{"wss://a.org", "http://" + name + "/inbox", name},
+		{"wss://a.org", "ws://" + name, name},
+		{"ws://a.org", "http://" + name, ""},
+		{"wss://a.org", "http://expyuzz4wqqyqhjn.onion", ""}, // version 2
+		{"wss://a.org", "http://b.org", ""},
+		{"wss://a.org", "http://[::1", ""},
+		{"wss://a.org", "", ""},
+	} {
+		u, err := relay.Parse(test.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have := onionOf(u, http.Header{"Onion-Location": {test.location}}); have != test.want {
+			t.Errorf("%s with %q is %q, want %q", test.url, test.location, have, test.want)
 		}
 	}
 }

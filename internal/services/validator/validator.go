@@ -260,7 +260,7 @@ func (s *Service) verdict(ctx context.Context, c store.Candidate) (store.Verdict
 	var wait time.Duration
 	switch {
 	case v.Valid:
-		v.Traits = s.document(ctx, c.URL, s.traits(opening))
+		v.Traits = s.document(ctx, c.URL, s.traits(c.URL, opening))
 		of, err := s.compare(ctx, c.URL, 0, v.Traits)
 		if errors.Is(err, errNoSample) {
 			err = nil // it stands for itself until it can be compared

@@ -37,22 +37,22 @@ const (
 // probes got, and finds fault with the way the document is served.
 func headers(_ context.Context, t *Target) (Result, bool) {
 	h := t.header()
-	if h == nil && (t.answer == nil || len(t.answer.redirects) == 0) {
+	if h == nil && (t.answer == nil || len(t.answer.Redirects) == 0) {
 		return Result{}, false
 	}
 	w := Web{
 		Server: word(h.Get("Server")), PoweredBy: word(h.Get("X-Powered-By")), OnionLocation: word(h.Get("Onion-Location")),
 	}
 	if a := t.answer; a != nil {
-		w.Status, w.Redirects = a.status, a.redirects
-		if len(a.redirects) > 0 {
+		w.Status, w.Redirects = a.Status, words(a.Redirects, len(a.Redirects))
+		if len(a.Redirects) > 0 {
 			w.Findings = append(w.Findings, WebRedirects)
 		}
-		if a.refused {
+		if a.Refused {
 			w.Findings = append(w.Findings, WebRedirectRefused)
 		}
-		if a.status == http.StatusOK {
-			w.served(a.header)
+		if a.Status == http.StatusOK {
+			w.served(a.Header)
 		}
 	}
 	return Result{OK: true, Document: pack(w), Values: map[string]float64{"findings": float64(len(w.Findings))}}, true

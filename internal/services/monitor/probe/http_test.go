@@ -99,7 +99,8 @@ func TestRedirects(t *testing.T) {
 		{"to another place", near, "", []probe.WebBug{probe.WebRedirects}, 2},
 		{"to a private address", to("http://0.0.0.0:80/"), dial.CauseAddress, []probe.WebBug{probe.WebRedirects, probe.WebRedirectRefused}, 2},
 		{"to a file", to("file:///etc/passwd"), dial.CauseHTTP, []probe.WebBug{probe.WebRedirects, probe.WebRedirectRefused}, 2},
-		{"in a circle", round, dial.CauseBusy, []probe.WebBug{probe.WebRedirects}, 3},
+		{"in a circle", round, dial.CauseHTTP, []probe.WebBug{probe.WebRedirects, probe.WebRedirectRefused}, 2},
+		{"from host to host", to(http(to(http(near)))), dial.CauseBusy, []probe.WebBug{probe.WebRedirects}, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			have := run(t, probe.Kit{Dialer: dialer()}, test.relay)

@@ -3,10 +3,8 @@ package probe
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"bigbrotr/internal/core/dial"
@@ -26,7 +24,10 @@ func nip11(ctx context.Context, t *Target) (Result, bool) {
 	ctx, cancel := context.WithTimeout(ctx, documentTime)
 	defer cancel()
 	begin := time.Now()
-	body, err := t.fetch(ctx)
+	var err error
+	t.answer = new(doc.Answer)
+	*t.answer, err = doc.Fetch(ctx, t.web(), t.URL)
+	t.web().CloseIdleConnections() // nothing more is asked for over it
 	if err != nil {
 		cause := dial.CauseOf(err)
 		if cause == "" {
@@ -34,9 +35,10 @@ func nip11(ctx context.Context, t *Target) (Result, bool) {
 		}
 		return Result{Cause: cause}, true
 	}
-	if status := t.answer.status; status != http.StatusOK {
+	if status := t.answer.Status; status != http.StatusOK {
 		return Result{Cause: dial.CauseHTTPStatus, Detail: "HTTP status " + strconv.Itoa(status)}, true
 	}
+	body := t.answer.Body
 	document, err := doc.Parse(body)
 	if err != nil {
 		return Result{Cause: dial.CauseDocument, Detail: problem(err)}, true
@@ -50,45 +52,6 @@ func nip11(ctx context.Context, t *Target) (Result, bool) {
 		"document_ms": milliseconds(time.Since(begin)),
 		"bytes":       float64(len(body)),
 	}}, true
-}
-
-// answer is how the request for the document was answered.
-type answer struct {
-	status    int         // 0: not at all
-	header    http.Header // of the last answer
-	redirects []string    // where they led, cut
-	refused   bool        // the last redirect leads where we do not go
-}
-
-// fetch gets the document; a longer body than a document may have is cut one
-// byte beyond, by which the parser knows.
-func (t *Target) fetch(ctx context.Context) (body []byte, err error) {
-	url := "http" + strings.TrimPrefix(t.URL.String(), "ws")
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Accept", "application/nostr+json")
-	req.Header.Set("Origin", "https://example.com") // some send CORS headers to browsers only
-	t.answer = new(answer)
-	client := t.Dialer.HTTPClient(t.URL)
-	follow := client.CheckRedirect
-	client.CheckRedirect = func(next *http.Request, via []*http.Request) error {
-		t.answer.redirects = append(t.answer.redirects, word(next.URL.String()))
-		return follow(next, via)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		cause := dial.CauseOf(err)
-		t.answer.refused = len(t.answer.redirects) > 0 && (cause == dial.CauseAddress || cause == dial.CauseHTTP)
-		return nil, err
-	}
-	defer resp.Body.Close()
-	t.answer.status, t.answer.header = resp.StatusCode, resp.Header
-	if resp.StatusCode != http.StatusOK {
-		return nil, nil
-	}
-	return io.ReadAll(io.LimitReader(resp.Body, doc.MaxSize+1))
 }
 
 // problem is the sentinel's text without the remote bytes around it.

@@ -50,6 +50,7 @@ func All() []Probe {
 		{Name: "open", Run: open},
 		{Name: "tls", Run: certificate},
 		{Name: "read", Run: read},
+		{Name: "robots", Run: robots, Daily: true},
 		{Name: "nip11", Run: nip11},
 		{Name: "schema", Run: schema},
 		{Name: "http", Run: headers},
@@ -83,7 +84,8 @@ type Target struct {
 	trace    dial.Trace       // of the connection of open, as far as it came
 	failed   dial.Phase       // where open failed
 	broken   error            // why
-	answer   *answer          // to the request for the document
+	client   *http.Client     // nil until a document is asked for
+	answer   *doc.Answer      // to the request for the document
 	document *doc.Document    // nil: none
 
 	readable      bool // read succeeded
@@ -92,7 +94,8 @@ type Target struct {
 }
 
 // Check runs the probes on one relay within the context's deadline, with daily
-// also those that have their turn once a day.
+// also those that have their turn once a day. It ends when one finds that the
+// relay's operator does not want it.
 func (k Kit) Check(ctx context.Context, url relay.URL, daily bool) []Result {
 	k.Dialer = k.Dialer.Visit(maxConnections)
 	t := &Target{Kit: k, URL: url}
@@ -105,6 +108,9 @@ func (k Kit) Check(ctx context.Context, url relay.URL, daily bool) []Result {
 		if r, ran := p.Run(ctx, t); ran {
 			r.Probe = p.Name
 			results = append(results, r)
+			if r.Cause == dial.CauseOptedOut {
+				break
+			}
 		}
 	}
 	return results
@@ -114,14 +120,17 @@ func (t *Target) close(ctx context.Context) {
 	if t.session != nil {
 		t.session.Close(ctx)
 	}
+	if t.client != nil {
+		t.client.CloseIdleConnections()
+	}
 }
 
 // header is what the relay's web server says of itself: with the document, or
 // when the WebSocket opened.
 func (t *Target) header() http.Header {
 	switch {
-	case t.answer != nil && t.answer.header != nil:
-		return t.answer.header
+	case t.answer != nil && t.answer.Header != nil:
+		return t.answer.Header
 	case t.session != nil:
 		return t.session.Opening().Header
 	}
