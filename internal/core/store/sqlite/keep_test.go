@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -164,34 +165,44 @@ func deleting(by nostr.PubKey, n int) []nostr.Event {
 	return events
 }
 
-// downgrade makes what version 1 wrote.
-func downgrade(t *testing.T, db *DB, hidden []int64) {
+// writeFirst makes the file that version 1 would have written instead of a
+// database: its schema, with those columns of ours that it has.
+func writeFirst(t *testing.T, db *DB, path string) {
 	t.Helper()
-	if err := db.writer.alone(t.Context(), func(w *writer) error {
-		for _, sql := range []string{
-			`DROP INDEX relay_host`, `ALTER TABLE relay DROP COLUMN host`, `ALTER TABLE relay DROP COLUMN kept_out`,
-			`DROP INDEX candidate_host`, `ALTER TABLE candidate DROP COLUMN host`, `ALTER TABLE candidate DROP COLUMN kept_out`,
-			`DROP TABLE ban`, `DROP TABLE trait`, `DROP TABLE source`, `DROP INDEX document_new`, `ALTER TABLE document DROP COLUMN searched`,
-			`DROP TABLE tail`, `DROP TABLE arrival_gap`, `DROP TABLE sample`, `ALTER TABLE coverage DROP COLUMN tail_since`,
-			`DROP TABLE setting`, `ALTER TABLE event DROP COLUMN tagh`, `ALTER TABLE event DROP COLUMN d`, `ALTER TABLE event DROP COLUMN expires`,
-			`DROP TABLE document_period`, `ALTER TABLE relay DROP COLUMN seen_up`, `ALTER TABLE relay DROP COLUMN seen_down`,
-			`ALTER TABLE calibration DROP COLUMN no_negentropy`, `ALTER TABLE calibration DROP COLUMN negentropy_cause`,
-			`ALTER TABLE calibration DROP COLUMN negentropy_most`,
-			`DROP TABLE job`, `DROP TABLE missing`, `DROP TABLE relay_day`, `DROP TABLE relay_summed`, `ALTER TABLE sighting DROP COLUMN gone_at`,
-			`DELETE FROM schema_version WHERE version_id > 1`,
-		} {
-			if _, err := w.c.exec(sql); err != nil {
-				return err
-			}
-		}
-		for _, h := range hidden {
-			if n, err := w.c.exec(`DELETE FROM deletion WHERE h = ?`, h); err != nil || n == 0 {
-				return fmt.Errorf("%d rows with hash %d: %w", n, h, err)
-			}
-		}
-		return nil
-	}); err != nil {
+	const first = "migrations/00001_initial.sql"
+	text, err := migrations.ReadFile(first)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := migrate(t.Context(), path, fstest.MapFS{first: {Data: text}}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := connect(path, false, fmt.Sprintf("application_id=%d", applicationID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := c.exec(`ATTACH ? AS ours`, db.path); err != nil {
+		t.Fatal(err)
+	}
+	var copies []string
+	if err := c.each(func(r row) bool {
+		copies = append(copies, fmt.Sprintf("INSERT OR REPLACE INTO main.%[1]s (%[2]s) SELECT %[2]s FROM ours.%[1]s", r.text(0), r.text(1)))
+		return true
+	}, `SELECT t.name, group_concat(i.name)
+		FROM sqlite_schema AS t, pragma_table_info(t.name) AS i
+		JOIN pragma_table_info(t.name, 'ours') AS o ON o.name = i.name
+		WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%' AND t.name <> 'schema_version' GROUP BY t.name`); err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range copies {
+		if _, err := c.exec(sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
 	}
 }
 
@@ -201,19 +212,28 @@ func TestKeepUpgrade(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "t.db")
 	author := nostr.PubKey{7}
 	events := deleting(author, 5)
-	var hidden []int64
-	for i := range 5 {
-		hidden = append(hidden, store.AddressHash(30023, store.TagHash("d", fmt.Sprint(i))))
+	db := openNew(t)
+	if _, err := db.SaveBatch(t.Context(), store.Batch{Events: events}); err != nil {
+		t.Fatal(err)
 	}
-	if err := reopen(path, Options{}, func(db *DB) error {
-		if _, err := db.SaveBatch(t.Context(), store.Batch{Events: events}); err != nil {
-			return err
+	for i := range 5 { // which it did not note
+		h := store.AddressHash(30023, store.TagHash("d", fmt.Sprint(i)))
+		if err := db.write(t.Context(), func(w *writer) error {
+			if n, err := w.c.exec(`DELETE FROM deletion WHERE h = ?`, h); err != nil || n == 0 {
+				return fmt.Errorf("%d rows with hash %d: %w", n, h, err)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
 		}
-		downgrade(t, db, hidden)
-		return nil
+	}
+	if err := db.write(t.Context(), func(w *writer) error {
+		_, err := w.c.exec(`INSERT INTO position (reader, cursor) VALUES ('finder', '3')`)
+		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
+	writeFirst(t, db, path)
 	// It had events: it is full, and stays so, whatever is wanted.
 	if refused, ok := errors.AsType[*store.KeepError](reopen(path, Options{Keep: index()}, nil)); !ok {
 		t.Errorf("an index of a full one: %v", refused)
@@ -225,6 +245,19 @@ func TestKeepUpgrade(t *testing.T) {
 		}
 		if err := db.VerifySchema(t.Context()); err != nil {
 			t.Error(err)
+		}
+		at, err := db.Position(t.Context(), "finder")
+		if err != nil {
+			return err
+		}
+		left := 0
+		for _, err := range db.ScanEvents(t.Context(), at, nostr.Filter{}) {
+			if left++; err != nil {
+				return err
+			}
+		}
+		if left != len(events)-3 {
+			t.Errorf("a reader that had 3 of %d events goes on with %d", len(events), left)
 		}
 		look := func(when string) {
 			t.Helper()

@@ -76,7 +76,7 @@ func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 			return err
 		}
 		var err error
-		if ran, err = migrate(ctx, db.path); err != nil {
+		if ran, err = migrate(ctx, db.path, migrations); err != nil {
 			return err
 		}
 		if err := w.settle(ctx, db.keep); err != nil {
@@ -98,7 +98,8 @@ func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 	return ran, nil
 }
 
-func migrate(ctx context.Context, file string) (ran []string, err error) {
+// migrate runs the steps of a folder that did not run yet.
+func migrate(ctx context.Context, file string, steps fs.FS) (ran []string, err error) {
 	dsn, err := sourceName(file, "rwc")
 	if err != nil {
 		return nil, err
@@ -109,7 +110,7 @@ func migrate(ctx context.Context, file string) (ran []string, err error) {
 	}
 	sqlDB := sql.OpenDB(connector)
 	defer func() { err = errors.Join(err, sqlDB.Close()) }()
-	dir, err := fs.Sub(migrations, "migrations")
+	dir, err := fs.Sub(steps, "migrations")
 	if err != nil {
 		return nil, err
 	}
