@@ -25,6 +25,7 @@ import (
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/dial"
 	words "bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/nip66/nip66test"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 	"bigbrotr/internal/core/store/sqlite"
@@ -191,6 +192,11 @@ func TestReportsByAnotherLibrary(t *testing.T) {
 	kinds := map[int]*nostr.Event{}
 	for _, e := range got {
 		kinds[e.Kind] = e
+		own, err := words.ParseChecked([]byte(e.String()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		nip66test.Validate(t, own)
 		if ok, err := e.CheckSignature(); !ok || err != nil || !e.CheckID() || e.PubKey != public {
 			t.Errorf("event %s: signature %t, %v; id %t; by %s", e, ok, err, e.CheckID(), e.PubKey)
 		}

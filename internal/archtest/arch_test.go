@@ -38,6 +38,7 @@ var layers = []struct {
 	// Parts of the protocol.
 	{"internal/core/nostr/nip59", 3}, // on nip44
 	{"internal/core/nostr/nip[0-9][0-9]", 2},
+	{"internal/core/nostr/nip66/nip66test", 3},
 	{"internal/core/nostr/negentropy", 2},
 	// On those parts: hints reads bech32 names. One connection.
 	{"internal/core/nostr/hints", 3},

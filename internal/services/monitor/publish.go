@@ -46,6 +46,7 @@ const (
 	publishTime  = time.Minute // for the reports of a group
 	publishIdle  = 10 * time.Second
 	announceTime = 24 * time.Hour // between two announcements
+	maxKind      = 65535          // of an event, by NIP-01
 	published    = "publish"      // the name under which it is kept what was published
 )
 
@@ -108,6 +109,7 @@ func (r *Report) report(before []store.Check) (nip66.Report, bool) {
 	}
 	const most = 20 // of what a document lists without bound
 	out.Topics = document.Tags[:min(len(document.Tags), most)]
+	out.Kinds = kinds(document.Retention)
 	var place probe.Place
 	r.known("geo", before, &place)
 	if place.Precision == probe.PreciseCity {
@@ -126,6 +128,21 @@ func (r *Report) report(before []store.Check) (nip66.Report, bool) {
 		}
 	}
 	return out, true
+}
+
+// kinds is what a document says of the kinds that the relay keeps: none of those
+// that it keeps for no time.
+func kinds(retention []nip11.Retention) map[nostr.Kind]bool {
+	const most = 100
+	known := map[nostr.Kind]bool{}
+	for _, r := range retention {
+		for _, kinds := range r.Kinds {
+			for kind := kinds.First; kind <= min(kinds.Last, maxKind) && len(known) < most; kind++ {
+				known[kind] = r.Time == nil || *r.Time > 0
+			}
+		}
+	}
+	return known
 }
 
 // require says what the relay asks for: what was measured counts, then what it

@@ -14,6 +14,7 @@ import (
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/nostr/nip19"
 	"bigbrotr/internal/core/nostr/nip66"
+	"bigbrotr/internal/core/nostr/nip66/nip66test"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 	"bigbrotr/internal/core/store/sqlite"
@@ -88,7 +89,8 @@ func TestPublish(t *testing.T) {
 		}
 		return r
 	}
-	document := "{ \"name\": \"A relay\",\n  \"supported_nips\": [1, 11, 45], \"limitation\": null }"
+	document := "{ \"name\": \"A relay\",\n  \"supported_nips\": [1, 11, 45], \"limitation\": null," +
+		" \"retention\": [{\"kinds\": [4, [40, 42]], \"time\": 0}, {\"kinds\": [1], \"time\": 9}] }"
 	good := add(simnet.Behaviour{Info: &simnet.Info{Body: document}})
 	closed := add(simnet.Behaviour{Auth: true})
 	add(simnet.Behaviour{Faults: []simnet.Fault{{What: simnet.Status, When: simnet.Always, N: 503}}})
@@ -134,7 +136,7 @@ func TestPublish(t *testing.T) {
 	if first.Content != document || first.PubKey != key.PubKey() || first.CheckID() != nil || first.Verify() != nil {
 		t.Errorf("report: %+v", first)
 	}
-	for _, want := range []nostr.Tag{{"n", "clearnet"}, {"R", "!auth"}, {"R", "!payment"}, {"N", "1"}, {"T", "PublicInbox"}} {
+	for _, want := range []nostr.Tag{{"n", "clearnet"}, {"R", "!auth"}, {"R", "!payment"}, {"N", "1"}, {"T", "PublicInbox"}, {"k", "!4"}, {"k", "!42"}, {"k", "1"}} {
 		if !slices.ContainsFunc(first.Tags, func(t nostr.Tag) bool { return slices.Equal(t, want) }) {
 			t.Errorf("no tag %q in %q", want, first.Tags)
 		}
@@ -142,6 +144,11 @@ func TestPublish(t *testing.T) {
 	for _, not := range []nostr.Tag{{"N", "45"}, {"R", "writes"}} { // COUNT is claimed, and not answered
 		if slices.ContainsFunc(first.Tags, func(t nostr.Tag) bool { return slices.Equal(t, not) }) {
 			t.Errorf("tag %q in %q", not, first.Tags)
+		}
+	}
+	for _, held := range target.Visible(nostr.Filter{}) {
+		if e := held.Parse(); !e.Kind.IsEphemeral() {
+			nip66test.Validate(t, e)
 		}
 	}
 	for _, kind := range []nostr.Kind{nip66.KindProfile, nip66.KindRelays, nip66.KindAnnouncement} {

@@ -66,8 +66,11 @@ type Report struct {
 	NIPs     []string // supported: "1", "C7"
 	Types    []Type
 	Topics   []string
-	Geohash  string // as precise as the place is known
-	Labels   []Label
+	// Kinds says of kinds whether the relay takes them; what is not known is
+	// absent.
+	Kinds   map[nostr.Kind]bool
+	Geohash string // as precise as the place is known
+	Labels  []Label
 }
 
 // Event makes the report an event, not signed yet. A value of several is
@@ -98,6 +101,13 @@ func (r *Report) Event() nostr.Event {
 	}
 	for _, topic := range r.Topics {
 		tags = append(tags, nostr.Tag{"t", topic})
+	}
+	for _, kind := range slices.Sorted(maps.Keys(r.Kinds)) {
+		value := strconv.FormatInt(int64(kind), 10)
+		if !r.Kinds[kind] {
+			value = "!" + value
+		}
+		tags = append(tags, nostr.Tag{"k", value})
 	}
 	for i := range len(r.Geohash) {
 		tags = append(tags, nostr.Tag{"g", r.Geohash[:i+1]})

@@ -1,8 +1,6 @@
 package nip66_test
 
 import (
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +9,7 @@ import (
 
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/nostr/nip66"
+	"bigbrotr/internal/core/nostr/nip66/nip66test"
 	"bigbrotr/internal/core/relay"
 )
 
@@ -23,69 +22,6 @@ func parse(t *testing.T, text string) relay.URL {
 	return u
 }
 
-// rules are NIP-66's table of tags: how often each may stand, how long it is,
-// and what its first value looks like.
-var rules = map[nostr.Kind]map[string]struct {
-	most, length int
-	value        *regexp.Regexp
-}{
-	nip66.KindReport: {
-		"d":         {1, 2, regexp.MustCompile(`^wss?://[^/]+/`)},
-		"n":         {1, 2, regexp.MustCompile(`^(clearnet|tor|i2p|loki)$`)},
-		"rtt-open":  {1, 2, regexp.MustCompile(`^[1-9][0-9]*$`)},
-		"rtt-read":  {1, 2, regexp.MustCompile(`^[1-9][0-9]*$`)},
-		"rtt-write": {1, 2, regexp.MustCompile(`^[1-9][0-9]*$`)},
-		"T": {9, 2, regexp.MustCompile(`^(PublicOutbox|PublicInbox|PrivateInbox|PrivateStorage|Search|Directory|Community|Algo|Archival|` +
-			`LocalCache|Blob|Broadcast|Proxy|Trusted|Push)$`)},
-		"N": {99, 2, regexp.MustCompile(`^[0-9A-F]{1,3}$`)},
-		"R": {4, 2, regexp.MustCompile(`^!?(auth|writes|pow|payment)$`)},
-		"t": {99, 2, regexp.MustCompile(`^.+$`)},
-		"g": {9, 2, regexp.MustCompile(`^[0-9b-hjkmnp-z]{1,9}$`)},
-		"L": {9, 2, regexp.MustCompile(`^.+$`)},
-		"l": {99, 3, regexp.MustCompile(`^.+$`)},
-	},
-	nip66.KindAnnouncement: {
-		"frequency": {1, 2, regexp.MustCompile(`^[1-9][0-9]*$`)},
-		"timeout":   {9, 3, regexp.MustCompile(`^[a-z0-9]+$`)},
-		"c":         {20, 2, regexp.MustCompile(`^[a-z0-9]+$`)},
-		"n":         {4, 2, regexp.MustCompile(`^(clearnet|tor|i2p|loki)$`)},
-		"g":         {9, 2, regexp.MustCompile(`^[0-9b-hjkmnp-z]{1,9}$`)},
-	},
-	nip66.KindRelays: {"r": {9, 3, regexp.MustCompile(`^wss?://`)}},
-}
-
-// validate holds every tag of an event against the table.
-func validate(t *testing.T, e nostr.Event) {
-	t.Helper()
-	counts := map[string]int{}
-	var names, labels []string
-	for _, tag := range e.Tags {
-		rule, ok := rules[e.Kind][tag[0]]
-		counts[tag[0]]++
-		if !ok || len(tag) != rule.length || !rule.value.MatchString(tag[1]) || counts[tag[0]] > rule.most {
-			t.Errorf("kind %d: tag %q", e.Kind, tag)
-		}
-		switch tag[0] {
-		case "L":
-			names = append(names, tag[1])
-		case "l":
-			labels = append(labels, tag[2])
-		}
-	}
-	for _, space := range labels {
-		if !slices.Contains(names, space) {
-			t.Errorf("a label of the namespace %q, which no L tag names", space)
-		}
-	}
-	if e.Kind == nip66.KindReport && counts["d"] != 1 {
-		t.Errorf("%d d tags", counts["d"])
-	}
-	key := nostr.GenerateKey()
-	if err := key.Sign(&e); err != nil {
-		t.Errorf("sign: %v", err)
-	}
-}
-
 func TestReport(t *testing.T) {
 	document := []byte("{ \"name\" : \"A relay\",\n\t\"supported_nips\": [1] }")
 	r := nip66.Report{
@@ -93,11 +29,12 @@ func TestReport(t *testing.T) {
 		Open: 234 * time.Millisecond, Read: 500 * time.Microsecond, Write: 1500 * time.Millisecond,
 		Requires: map[string]bool{"auth": false, "payment": true},
 		NIPs:     []string{"1", "11", "C7"}, Types: []nip66.Type{nip66.PublicOutbox}, Topics: []string{"cats"},
+		Kinds:   map[nostr.Kind]bool{30023: true, 4: false, 1: true},
 		Geohash: "u0qj",
 		Labels:  []nip66.Label{{Namespace: nip66.Country, Value: "CH"}, {Namespace: nip66.Language, Value: "de"}, {Namespace: nip66.Language, Value: "fr"}},
 	}
 	e := r.Event()
-	validate(t, e)
+	nip66test.Validate(t, e)
 	if e.Content != string(document) || e.CreatedAt != r.At || e.Kind != 30166 {
 		t.Errorf("event: %+v", e)
 	}
@@ -114,6 +51,9 @@ func TestReport(t *testing.T) {
 		{"N", "11"},
 		{"N", "C7"},
 		{"t", "cats"},
+		{"k", "1"},
+		{"k", "!4"},
+		{"k", "30023"},
 		{"g", "u"},
 		{"g", "u0"},
 		{"g", "u0q"},
@@ -132,7 +72,7 @@ func TestReport(t *testing.T) {
 		t.Errorf("least report: %+v", e)
 	}
 	least.Topics = []string{"\xff\x00"}
-	validate(t, least.Event()) // hostile text can be signed
+	nip66test.Validate(t, least.Event()) // hostile text can be signed
 	least.Document = []byte("{\"a\":\"" + strings.Repeat("x", 1<<20) + "\"}")
 	if e := least.Event(); e.Content != "" {
 		t.Errorf("a document of %d bytes is published", len(e.Content))
@@ -145,7 +85,7 @@ func TestAnnouncement(t *testing.T) {
 		Checks: []string{"open", "nip11"}, Networks: []relay.Network{relay.Clearnet, relay.Tor}, Geohash: "u0",
 	}
 	e := a.Event()
-	validate(t, e)
+	nip66test.Validate(t, e)
 	want := []nostr.Tag{
 		{"frequency", "10800"},
 		{"timeout", "nip11", "10000"},
@@ -161,7 +101,7 @@ func TestAnnouncement(t *testing.T) {
 		t.Errorf("tags (-want +have):\n%s", d)
 	}
 	list := nip66.RelayList(1, []relay.URL{parse(t, "wss://relay.example.com")})
-	validate(t, list)
+	nip66test.Validate(t, list)
 	if p := nip66.Profile(1, "BigBrotr \"1\"", "", "https://example.com"); p.Content != `{"name":"BigBrotr \"1\"","website":"https://example.com"}` {
 		t.Errorf("profile %s", p.Content)
 	}

@@ -1,8 +1,13 @@
 package probe_test
 
 import (
+	"context"
+	"net"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -28,7 +33,7 @@ func TestNames(t *testing.T) {
 	}
 	addr := r.Addr().Addr().String()
 	cfg := dial.DefaultConfig()
-	cfg.AllowLocal, cfg.NameServer, cfg.DNSTimeout = true, names.Addr().String(), config.Duration(300_000_000)
+	cfg.AllowLocal, cfg.NameServer, cfg.DNSTimeout = true, names.Addr().String(), config.Duration(time.Second)
 	dialer := dial.New(cfg)
 
 	const a, aaaa = "A", "AAAA"
@@ -162,5 +167,71 @@ func TestOneResolution(t *testing.T) {
 	}
 	if f, s := first.Stats().Connections, second.Stats().Connections; f != 2 || s != 0 {
 		t.Errorf("%d connections to the first address and %d to the second, want 2 and none", f, s)
+	}
+}
+
+// TestOverTheWire has names of the whole world, by a name server that is slow,
+// knows new addresses only, or leads to our own network the second time. The
+// connections end at a relay of ours, wherever they were to go.
+func TestOverTheWire(t *testing.T) {
+	names, err := simnet.NewNames()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = names.Close() })
+	network := simnet.New(24)
+	t.Cleanup(network.Close)
+	r, err := network.AddRelay(simnet.Behaviour{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const old, six = "93.184.216.34", "2606:4700::1111"
+	names.Set("six.example.com", "AAAA", simnet.Answer{Records: []string{"60 AAAA " + six}, Wait: 50 * time.Millisecond})
+	names.Set("six.example.com", "A", simnet.Answer{})
+	names.Set("rebinds.example.com", "A", simnet.Answer{Records: []string{"0 A " + old}}, simnet.Answer{Records: []string{"0 A 127.0.0.1"}})
+	names.Set("rebinds.example.com", "AAAA", simnet.Answer{}, simnet.Answer{Records: []string{"0 AAAA ::ffff:10.0.0.1"}})
+	var mu sync.Mutex
+	var dialled []string
+	cfg := dial.DefaultConfig()
+	cfg.NameServer = names.Addr().String() // and no local addresses
+	d := dial.New(cfg).Over(func(ctx context.Context, _, addr string) (net.Conn, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		dialled = append(dialled, addr)
+		return new(net.Dialer).DialContext(ctx, "tcp", r.Addr().String())
+	})
+	check := func(host string) map[string]probe.Result {
+		t.Helper()
+		u, err := relay.Parse("ws://" + host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dialled = nil
+		have := map[string]probe.Result{}
+		for _, found := range (probe.Kit{Dialer: d}).Check(t.Context(), u, false) {
+			have[found.Probe] = found
+		}
+		return have
+	}
+	wants := func(what string, want ...string) {
+		t.Helper()
+		if !slices.Equal(dialled, want) {
+			t.Errorf("%s: connections to %v, want %v", what, dialled, want)
+		}
+	}
+	have := check("six.example.com")
+	wants("new addresses only", "["+six+"]:80", "["+six+"]:80")
+	if !have["open"].OK || !have["nip11"].OK || have["dns"].Values["ipv6"] != 1 {
+		t.Errorf("new addresses only: %+v", have)
+	}
+	have = check("rebinds.example.com")
+	wants("before it rebinds", old+":80", old+":80")
+	if !have["open"].OK {
+		t.Errorf("before it rebinds: %+v", have)
+	}
+	have = check("rebinds.example.com")
+	wants("when it leads to us")
+	if have["open"].Cause != dial.CauseAddress {
+		t.Errorf("when it leads to us: %+v", have)
 	}
 }
