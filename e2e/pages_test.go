@@ -175,13 +175,13 @@ func TestPages(t *testing.T) {
 	var events struct {
 		Events []struct{ ID, PubKey string }
 	}
-	ask(t, base+"/api/v1/events?kinds=1&limit=1", &events)
+	ask(t, base+"/api/v1/events?kinds=10002&limit=1", &events)
 	relay := func(i int) string { return url.PathEscape(strings.TrimPrefix(list.Relays[i].URL, "wss://")) }
 	b.look(sight{
 		Base: base, Shots: t.ArtifactDir(), Pictures: pictures(t),
 		Pages: []string{
-			"/", "/relays", "/relays?state=dead", "/completeness", "/system", "/about", "/relay/" + relay(0),
-			"/event/" + events.Events[0].ID, "/nothing",
+			"/", "/relays", "/relays?uptime=99&nip=77", "/relay/" + relay(0), "/compare", "/compare?r=" + relay(0) + "&r=" + relay(1),
+			"/map", "/event/" + events.Events[0].ID, "/author/" + events.Events[0].PubKey, "/completeness", "/system", "/about", "/nothing",
 		},
 		Status: map[string]int{"/nothing": 404},
 	})
