@@ -118,6 +118,9 @@ func DefaultConfig() Config {
 func (c Config) Validate(check *config.Check) {
 	config.InRange(check, "stop.grace", c.Stop.Grace, 0, config.Duration(10*time.Minute))
 	c.Store.validate(check, c.StoreURL())
+	if c.Refresher.Search && c.Store.Keep == store.KeepIndex {
+		check.Add("refresher.search", "cannot be on in an archive that keeps no texts", "set store.keep to full, or refresher.search to false")
+	}
 	for name, address := range map[string]string{"debug.listen": c.Debug.Listen, "health.listen": c.Health.Listen} {
 		if address == "" {
 			continue

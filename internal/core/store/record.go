@@ -110,11 +110,16 @@ type Matcher struct {
 	// Made for the first record that needs them.
 	rest   *nostr.Filter
 	hashes [][]int64
+	// What it searches for; made for the first record.
+	words []string
 }
 
 // Matches tells whether a record matches. It may not be called from several
 // goroutines at once.
 func (m *Matcher) Matches(r *Record) bool {
+	if m.Filter.Search != "" && !m.finds(r) {
+		return false
+	}
 	if !r.IndexOnly {
 		return m.Filter.Matches(&r.Event)
 	}
@@ -133,6 +138,19 @@ func (m *Matcher) Matches(r *Record) bool {
 		}
 	}
 	return true
+}
+
+// finds tells whether a record has what is searched for. Of one that is not kept
+// whole there is no text.
+func (m *Matcher) finds(r *Record) bool {
+	if m.words == nil {
+		words, err := SearchWords(m.Filter.Search)
+		if err != nil {
+			return false
+		}
+		m.words = words
+	}
+	return !r.IndexOnly && hasWords(&r.Event, m.words)
 }
 
 func (m *Matcher) split() {

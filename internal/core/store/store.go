@@ -77,6 +77,7 @@ type Store interface {
 	Alerts
 	Histories
 	Rollups
+	Texts
 	EventReader
 	Versions
 	RelayReader

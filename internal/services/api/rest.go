@@ -133,6 +133,7 @@ type eventsInput struct {
 	Tag     []string        `query:"tag,explode" nullable:"false" maxItems:"100" doc:"letter:value; repeat the parameter for more. Values of one letter are alternatives, letters must all be met" example:"t:nostr"`
 	Since   optional[int64] `query:"since" minimum:"0" doc:"only events whose created_at is at or after this time, Unix seconds" example:"1735689600"`
 	Until   optional[int64] `query:"until" minimum:"0" doc:"only events whose created_at is at or before this time, Unix seconds" example:"1767225599"`
+	Search  string          `query:"search" maxLength:"256" doc:"words that a note, an article or a profile must have, all of them (NIP-50); extensions such as language:en are read over. Not every archive can be searched" example:"nostr relays"`
 	After   string          `query:"after" maxLength:"200" doc:"next of the previous page"`
 	Limit   int             `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"the most events of a page"`
 
@@ -169,7 +170,7 @@ func (in *eventsInput) Resolve(huma.Context) []error {
 	refuse := func(name string, i int, value, message string) {
 		wrong = append(wrong, &huma.ErrorDetail{Location: fmt.Sprintf("query.%s[%d]", name, i), Message: message, Value: value})
 	}
-	f := nostr.Filter{Since: in.Since.pointer(), Until: in.Until.pointer()}
+	f := nostr.Filter{Since: in.Since.pointer(), Until: in.Until.pointer(), Search: in.Search}
 	for i, text := range in.IDs {
 		id, err := nostr.ParseID(text)
 		if err != nil {

@@ -53,6 +53,7 @@ func TestAnswers(t *testing.T) {
 		{"problem_unknown.json", "/api/v1/events?kind=1"},
 		{"problem_twice.json", "/api/v1/events?kinds=1&kinds=2"},
 		{"problem_cursor.json", "/api/v1/events?after=here"},
+		{"problem_search.json", "/api/v1/events?search=nostr"},
 		{"problem_absent.json", "/api/v1/nothing"},
 		{"problem_event.json", "/api/v1/events/" + events[1].ID.String()[:63]},
 		{"problem_private.json", "/api/v1/events/" + private.ID.String()},
@@ -272,7 +273,7 @@ func TestOpenAPI(t *testing.T) {
 	parameters := map[string][]string{
 		"/api/v1/stats":  nil,
 		"/api/v1/relays": {"after", "limit", "network", "state"},
-		"/api/v1/events": {"after", "authors", "ids", "kinds", "limit", "since", "tag", "until"},
+		"/api/v1/events": {"after", "authors", "ids", "kinds", "limit", "search", "since", "tag", "until"},
 
 		"/api/v1/events/{id}":        {"id"},
 		"/api/v1/events/{id}/relays": {"id"},

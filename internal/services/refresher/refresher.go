@@ -23,6 +23,11 @@ type Config struct {
 	Batch int `yaml:"batch"`
 	// Audit is the time between two full recounts; 0s means never.
 	Audit config.Duration `yaml:"audit"`
+	// Search keeps an index of the words of notes, articles and profiles, so that
+	// the archive can be searched (NIP-50). It is made of what is archived already
+	// a part at a time, and is dropped when this is turned off. An archive that is
+	// an index (store.keep) cannot have one.
+	Search bool `yaml:"search"`
 }
 
 // DefaultConfig returns the values of keys that are not set.
@@ -46,6 +51,9 @@ func (c Config) Validate(check *config.Check) {
 // Store is what the refresher needs of the archive.
 type Store interface {
 	store.Rollups
+	store.Texts
+	store.EventScanner
+	store.EventReader
 }
 
 // Service is the refresher.
@@ -74,6 +82,9 @@ func (s *Service) Cycle(ctx context.Context) error {
 		if !done.More || service.Stopping(ctx) {
 			break
 		}
+	}
+	if err := s.texts(ctx); err != nil {
+		return err
 	}
 	if events > 0 || sightings > 0 {
 		s.log.InfoContext(ctx, "sums refreshed", "events", events, "sightings", sightings)

@@ -61,6 +61,9 @@ func (db *DB) thin(ctx context.Context, keep store.Keep, progress func(done, all
 	if err != nil {
 		return err
 	}
+	if err := db.DropTexts(ctx); err != nil {
+		return err
+	}
 	kinds := make([]int64, len(keep.FullKinds))
 	for i, k := range keep.FullKinds {
 		kinds[i] = int64(k)

@@ -55,6 +55,13 @@ func (db *DB) Events(ctx context.Context, q store.EventQuery) (events []store.St
 		if err != nil || s == nil {
 			return err
 		}
+		if s.words != nil {
+			if on, err := searchable(ctx, conn); err != nil {
+				return err
+			} else if !on {
+				return store.ErrNoSearch
+			}
+		}
 		if err := s.run(ctx, conn); err != nil {
 			return err
 		}
@@ -97,6 +104,8 @@ type search struct {
 	// spans when what costs more is cut.
 	dear float64
 	rows int
+	// words are what the filter searches for, nil for nothing.
+	words []string
 	// bitmaps lets a costly statement read an index out of order, as tags need.
 	bitmaps bool
 
@@ -107,8 +116,12 @@ type search struct {
 
 // newSearch returns nil when nothing can be found.
 func newSearch(q store.EventQuery, now time.Time) (*search, error) {
+	var words []string
 	if q.Filter.Search != "" {
-		return nil, fmt.Errorf("search: %w", errors.ErrUnsupported)
+		var err error
+		if words, err = store.SearchWords(q.Filter.Search); err != nil {
+			return nil, err
+		}
 	}
 	after, err := store.ParsePosition(q.After)
 	if err != nil || q.Limit <= 0 {
@@ -120,7 +133,7 @@ func newSearch(q store.EventQuery, now time.Time) (*search, error) {
 			return nil, nil
 		}
 	}
-	s := &search{q: q, after: after, wanted: store.Matcher{Filter: q.Filter}, now: now.Unix(), span: 1, dear: sliceCost, rows: sliceRows, id: []byte{}}
+	s := &search{q: q, after: after, wanted: store.Matcher{Filter: q.Filter}, now: now.Unix(), span: 1, dear: sliceCost, rows: sliceRows, id: []byte{}, words: words}
 	for _, p := range periods(now) {
 		s.starts = append(s.starts, p.lo)
 	}
@@ -161,6 +174,13 @@ func (s *search) choose() {
 		}
 		slices.SortFunc(ids, bytes.Compare)
 		s.sql, s.args = sqlByID, []any{slices.CompactFunc(ids, bytes.Equal)}
+	case s.words != nil:
+		s.sql, s.args = sqlByWords, []any{tsquery(s.words)}
+		if len(authors)+len(tags) > 0 {
+			tags = append(tags, make([][]int64, tagConditions-len(tags))...)
+			s.sql, s.args = sqlByWordsAnd, append(s.args, authors, tags[0], tags[1], tags[2])
+		}
+		s.bitmaps, s.wanted.Filter.Search = true, "" // the index tells that exactly
 	case streamed && len(authors) == 0 && len(kinds) == 0:
 		s.sql, s.args = sqlByTime, []any{hidden, now}
 	case streamed && len(authors) == 0:
@@ -246,7 +266,7 @@ func eachPlanned(ctx context.Context, q querier, bitmaps bool, scan func(pgx.Row
 
 // ask runs a statement of the search: what is costly is planned for its values.
 func (s *search) ask(ctx context.Context, conn querier, scan func(pgx.Rows) error, sql string, args ...any) error {
-	if s.costly {
+	if s.costly || s.words != nil {
 		return eachPlanned(ctx, conn, s.bitmaps, scan, sql, args...)
 	}
 	return each(ctx, conn, scan, sql, args...)
@@ -647,23 +667,6 @@ func (db *DB) RelaySummaries(ctx context.Context, query store.RelayQuery) (summa
 		return nil, fmt.Errorf("read relays: %w", err)
 	}
 	return summaries, nil
-}
-
-// Claims implements store.RelayReader.
-func (db *DB) Claims(ctx context.Context, relays []store.RelayID) (claims map[store.RelayID][]store.Coverage, err error) {
-	err = db.read(ctx, func(q querier) error {
-		all, err := readCoverage(ctx, q, sqlCoverageOf, relays)
-		if err != nil {
-			return err
-		}
-		open, err := openFilter(ctx, q)
-		claims = store.CountedOf(all, store.FilterID(open))
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read claims: %w", err)
-	}
-	return claims, nil
 }
 
 // RelayCoverage implements store.RelayReader.

@@ -147,7 +147,12 @@ func (db *DB) Thin(ctx context.Context, keep store.Keep, progress func(done, all
 
 func (db *DB) thin(ctx context.Context, keep store.Keep, progress func(done, all int64)) error {
 	th := thinning{keep: keep}
-	if err := db.write(ctx, th.start); err != nil {
+	if err := db.write(ctx, func(w *writer) error {
+		if err := w.dropTexts(); err != nil {
+			return err
+		}
+		return th.start(w)
+	}); err != nil {
 		return err
 	}
 	for th.at != thinned {

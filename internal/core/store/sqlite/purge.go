@@ -147,6 +147,9 @@ func (w *writer) waiting(events []store.Record) (map[pair]bool, error) {
 
 func (w *writer) purgeEvent(s *store.Record, sums *store.Sums, counted int64, waiting map[pair]bool, tallies map[int64]*tally) error {
 	e, seq := &s.Event, int64(s.Seq)
+	if err := w.dropText(e.CreatedAt, seq); err != nil {
+		return err
+	}
 	hashes := slices.Clone(s.Index.Tags)
 	for _, t := range appendTerms(nil, seq, e) {
 		hashes = append(hashes, t.h)

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -43,8 +42,12 @@ func (db *DB) Events(ctx context.Context, q store.EventQuery) (events []store.St
 }
 
 func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, store.Cursor, error) {
+	var words []string
 	if q.Filter.Search != "" {
-		return nil, "", fmt.Errorf("search: %w", errors.ErrUnsupported)
+		var err error
+		if words, err = c.searchWords(ctx, q.Filter.Search); err != nil {
+			return nil, "", err
+		}
 	}
 	after, err := store.ParsePosition(q.After)
 	if err != nil || q.Limit <= 0 {
@@ -56,16 +59,23 @@ func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, 
 			return nil, "", nil
 		}
 	}
+	p := page{c: c, q: &q, after: after, wanted: store.Matcher{Filter: q.Filter}}
 	var hits *merged
-	if len(q.Filter.IDs) > 0 {
+	switch byWords, planned := c.wordsFirst(ctx, &q.Filter, words, after); {
+	case planned != nil:
+		return nil, "", planned
+	case len(q.Filter.IDs) > 0:
 		hits, err = c.byID(ctx, &q.Filter)
-	} else {
+	case byWords:
+		since, until := stretch(&q.Filter, after)
+		hits, err = c.byWords(ctx, words, since, until, int64(min(max(2*q.Limit, 16), 256)))
+		p.wanted.Filter.Search = "" // the index tells that exactly
+	default:
 		hits, err = c.plan(ctx, &q.Filter, after, q.Limit)
 	}
 	if err != nil {
 		return nil, "", err
 	}
-	p := page{c: c, q: &q, after: after, wanted: store.Matcher{Filter: q.Filter}}
 	for !p.full {
 		batch, err := hits.next(ctx, min(max(q.Limit-len(p.events), 16), 256))
 		if err != nil {
@@ -339,12 +349,33 @@ const (
 		AND (?4 = '' OR kind IN (SELECT value FROM json_each(?4)))`
 )
 
-// plan chooses the index for a filter without ids.
-func (c *conn) plan(ctx context.Context, f *nostr.Filter, after *store.Position, limit int) (*merged, error) {
-	since, until := bounds(f)
+// stretch returns the times between which a page looks.
+func stretch(f *nostr.Filter, after *store.Position) (since, until int64) {
+	since, until = bounds(f)
 	if after != nil {
 		until = min(until, after.At)
 	}
+	return since, until
+}
+
+// wordsFirst tells whether a page is to be found by the words of a search. Where
+// another condition finds a few events, these are read for the words.
+func (c *conn) wordsFirst(ctx context.Context, f *nostr.Filter, words []string, after *store.Position) (bool, error) {
+	if words == nil || len(f.IDs) > 0 {
+		return false, nil
+	}
+	since, until := stretch(f, after)
+	hashes, err := c.terms(ctx, f, since, until)
+	if err != nil || hashes == nil {
+		return err == nil, err
+	}
+	n, err := c.estimate(ctx, hashes, since, until)
+	return n >= estimateRows, err
+}
+
+// plan chooses the index for a filter without ids.
+func (c *conn) plan(ctx context.Context, f *nostr.Filter, after *store.Position, limit int) (*merged, error) {
+	since, until := stretch(f, after)
 	kinds := kindList(f.Kinds)
 	hashes, err := c.terms(ctx, f, since, until)
 	if err != nil {
@@ -556,7 +587,6 @@ const (
 		WHERE r.url > ?1 AND (?2 = '' OR r.network = ?2) AND (?3 = '' OR r.state = ?3) AND r.kept_out = ''
 		ORDER BY r.url LIMIT ?4`
 	sqlRelayCoverage = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = ? ORDER BY filter_id, lo`
-	sqlClaims        = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id IN (SELECT value FROM json_each(?)) ORDER BY relay_id, filter_id, lo`
 	sqlRelayHoles    = `SELECT relay_id, filter_id, lo, hi, kind, reason, n, seen_at, next_try FROM hole WHERE relay_id = ? ORDER BY filter_id, lo, hi, kind`
 )
 
@@ -615,33 +645,6 @@ func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.R
 		return nil, fmt.Errorf("read relays: %w", err)
 	}
 	return summaries, nil
-}
-
-// Claims implements store.RelayReader.
-func (db *DB) Claims(ctx context.Context, relays []store.RelayID) (claims map[store.RelayID][]store.Coverage, err error) {
-	ids, err := json.Marshal(relays)
-	if err != nil {
-		return nil, fmt.Errorf("read claims: %w", err)
-	}
-	err = db.read(ctx, func(c *conn) error {
-		return c.snapshot(func() error {
-			open, err := c.openFilter(ctx)
-			if err != nil {
-				return err
-			}
-			var all []store.Coverage
-			err = c.query(ctx, func(r row) bool {
-				all = append(all, scanCoverage(r))
-				return true
-			}, sqlClaims, string(ids))
-			claims = store.CountedOf(all, open)
-			return err
-		})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read claims: %w", err)
-	}
-	return claims, nil
 }
 
 // RelayCoverage implements store.RelayReader.

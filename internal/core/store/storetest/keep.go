@@ -27,6 +27,7 @@ func RunIndex(t *testing.T, open func(*testing.T, store.Keep) store.Store) {
 	t.Run("rollup", func(t *testing.T) { testRollups(t, index) })
 	t.Run("read", func(t *testing.T) { testReads(t, index) })
 	t.Run("version", func(t *testing.T) { testVersions(t, index) })
+	t.Run("texts", func(t *testing.T) { testNoTexts(t, index) })
 	t.Run("keep", func(t *testing.T) { testIndex(t, full, index, keep) })
 
 	// Nothing depends on what is kept whole.

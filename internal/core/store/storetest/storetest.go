@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"rollup", testRollups},
 		{"read", testReads},
 		{"version", testVersions},
+		{"texts", testTexts},
 		{"keep", testFull},
 	} {
 		t.Run(role.name, func(t *testing.T) { role.test(t, open) })

@@ -49,6 +49,10 @@ func FaultOf(ctx context.Context, log *slog.Logger, err error) Fault {
 	switch {
 	case errors.Is(err, query.ErrLimit):
 		return Fault{http.StatusUnprocessableEntity, query.ErrLimit.Error(), "query.limit"}
+	case errors.Is(err, store.ErrSearch):
+		return Fault{http.StatusUnprocessableEntity, store.ErrSearch.Error(), "query.search"}
+	case errors.Is(err, store.ErrNoSearch):
+		return Fault{http.StatusUnprocessableEntity, store.ErrNoSearch.Error(), "query.search"}
 	case errors.Is(err, store.ErrCursor):
 		return Fault{http.StatusUnprocessableEntity, "not the next of a page", "query.after"}
 	case errors.Is(err, store.ErrNotFound):

@@ -338,7 +338,9 @@ func (c *client) check(ctx context.Context, m *nostr.ClientMessage) (filters []n
 	for i := range m.Filters {
 		f := &m.Filters[i]
 		if f.Search != "" {
-			return nil, 0, nostr.PrefixUnsupported + ": search is not supported"
+			if why := c.search(ctx, f.Search); why != "" {
+				return nil, 0, why
+			}
 		}
 		values += int64(1 + len(f.IDs) + len(f.Authors) + len(f.Kinds))
 		for _, v := range f.Tags {
@@ -359,6 +361,21 @@ func (c *client) check(ctx context.Context, m *nostr.ClientMessage) (filters []n
 		return nil, 0, nostr.PrefixAuthRequired + ": these kinds are served to their authors and recipients only"
 	}
 	return m.Filters, values, ""
+}
+
+// search returns why a search is not answered, if it is not.
+func (c *client) search(ctx context.Context, text string) string {
+	on, err := c.face.searchable(ctx)
+	if err != nil {
+		return c.face.reason(ctx, err)
+	}
+	if !on {
+		return nostr.PrefixUnsupported + ": search is not supported"
+	}
+	if _, err := store.SearchWords(text); err != nil {
+		return nostr.PrefixInvalid + ": " + err.Error()
+	}
+	return ""
 }
 
 // recipients tells whether events of a kind are for their recipients only.

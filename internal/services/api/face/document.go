@@ -4,14 +4,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/store"
 )
 
-// supported are the NIPs of a relay that the face keeps.
-var supported = []int{1, 9, 11, 40, 42, 45, 67, 70, 77}
+// supported returns the NIPs of a relay that the face keeps.
+func supported(search bool) []int {
+	nips := []int{1, 9, 11, 40, 42, 45, 67, 70, 77}
+	if search {
+		nips = slices.Insert(nips, slices.Index(nips, 67), 50)
+	}
+	return nips
+}
 
 const contentType = "application/nostr+json"
 
@@ -61,6 +68,10 @@ func (f *Face) serveDocument(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	keep, err := f.policy(r.Context())
+	search := false
+	if err == nil {
+		search, err = f.searchable(r.Context())
+	}
 	if err != nil {
 		f.log.ErrorContext(r.Context(), "policy cannot be read", "error", err)
 		http.Error(w, "the archive cannot answer now", http.StatusServiceUnavailable)
@@ -68,7 +79,7 @@ func (f *Face) serveDocument(w http.ResponseWriter, r *http.Request) {
 	}
 	text, err := json.Marshal(document{
 		Name: f.cfg.Name, Description: f.description(keep), PubKey: f.cfg.PubKey, Contact: f.cfg.Contact,
-		NIPs: supported, Version: f.version,
+		NIPs: supported(search), Version: f.version,
 		Limitation: limitation{
 			MaxMessage: maxMessage, MaxSubs: f.cfg.Subscriptions, MaxLimit: f.cfg.MaxLimit,
 			DefaultLimit: f.cfg.DefaultLimit, MaxSubID: nostr.MaxSub, Restricted: true,

@@ -113,6 +113,8 @@ type Store interface {
 	store.EventScanner
 	store.Versions
 	store.Keeper
+	// TextsAt is that of store.Texts.
+	TextsAt(ctx context.Context) (at store.Cursor, complete bool, err error)
 }
 
 // The bounds of what a client can make us read and keep. Those of Config are for
@@ -276,6 +278,12 @@ func (f *Face) policy(ctx context.Context) (store.Keep, error) {
 		f.keep = &keep
 	}
 	return keep, err
+}
+
+// searchable tells whether searches are answered now.
+func (f *Face) searchable(ctx context.Context) (bool, error) {
+	_, complete, err := f.store.TextsAt(ctx)
+	return complete, err
 }
 
 // reason is what a client may know of an error, with its machine-readable

@@ -163,7 +163,7 @@ func (f *feed) match(e *nostr.Event) []*subscription {
 				continue
 			}
 			s.mark = f.marks // looked at
-			if slices.ContainsFunc(s.filters, func(filter nostr.Filter) bool { return filter.Matches(e) }) {
+			if slices.ContainsFunc(s.filters, func(filter nostr.Filter) bool { return filter.Matches(e) && store.Finds(filter.Search, e) }) {
 				found = append(found, s)
 			}
 		}

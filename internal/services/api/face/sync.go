@@ -212,6 +212,9 @@ func (c *client) reconcile(ctx context.Context, m *nostr.ClientMessage) {
 	if why == "" {
 		filters, _, why = c.whole(ctx, filters)
 	}
+	if why == "" && filters[0].Search != "" {
+		why = nostr.PrefixUnsupported + ": what is searched for is not reconciled"
+	}
 	c.mu.Lock()
 	if why == "" && len(c.reconciling)+c.opening >= maxReconciliations {
 		why = nostr.PrefixBlocked + ": no more than " + strconv.Itoa(maxReconciliations) + " reconciliations at a time"
