@@ -111,6 +111,9 @@ func printSync(g *Globals, r synchronizer.Report, stopped bool) error {
 			covered += " and " + part
 		}
 	}
+	if r.Authors > 0 {
+		covered += fmt.Sprintf(", by lists of %d authors,", r.Authors)
+	}
 	outcome := "complete"
 	if stopped {
 		outcome = "stopped"

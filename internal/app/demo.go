@@ -125,7 +125,7 @@ func Accounts(ctx context.Context, st store.Store, urls []relay.URL) ([]simnet.A
 			return nil, err
 		}
 		account := simnet.Account{
-			Relay: url, Filters: map[store.FilterID]nostr.Filter{},
+			Relay: url, Filters: map[store.FilterID]nostr.Filter{}, Authenticates: true,
 			Held: func(id nostr.ID) bool { return carried[url][id] },
 		}
 		if account.Claims, account.Holes, err = st.RelayCoverage(ctx, r.ID); err != nil {

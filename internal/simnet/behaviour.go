@@ -38,13 +38,18 @@ type Behaviour struct {
 	PostFilter bool
 	// Broad says which filters are refused for being too broad.
 	Broad Broad
-	// MostAuthors is how many authors a filter may name; 0 means any number.
-	MostAuthors int
+	// MostKinds and MostAuthors are how many a filter may name; 0 means any number.
+	MostKinds, MostAuthors int
 	// FirstAuthors is how many authors of a filter count; the others are left out
 	// and nobody says so. 0 means all.
 	FirstAuthors int
 	// Auth refuses everything until the client has authenticated (NIP-42).
 	Auth bool
+	// Admits says whom authentication helps.
+	Admits Admission
+	// Parties serves a filter of restricted kinds to clients that have
+	// authenticated, with what is for them: nothing.
+	Parties bool
 	// Rate limits requests.
 	Rate Rate
 	// MaxSubs is how many subscriptions a connection may hold open; 0 means any
@@ -95,6 +100,16 @@ const (
 	// ByID fills the page with those that come first by id, wherever in the
 	// window they are.
 	ByID Order = "by-id"
+)
+
+// Admission says whom a relay lets in that wants to know who is there.
+type Admission string
+
+// Who is let in.
+const (
+	AdmitAll     Admission = ""        // every key
+	AdmitNone    Admission = "none"    // authentication is refused
+	AdmitMembers Admission = "members" // authentication is accepted, and nothing is served
 )
 
 // Live is what of arriving events a relay tells open subscriptions.
@@ -321,10 +336,9 @@ func (be *Behaviour) struck(seed uint64, occasion int64, want func(What) bool) [
 	return out
 }
 
-// mute tells whether no event ever reaches a client that does not
-// authenticate.
-func (be *Behaviour) mute() bool {
-	return be.Auth || slices.ContainsFunc(be.Faults, func(f Fault) bool { return f.When.always() && f.mutes() })
+// mute tells whether no event ever reaches a client, which may authenticate.
+func (be *Behaviour) mute(authenticates bool) bool {
+	return be.Auth && (!authenticates || be.Admits != AdmitAll) || slices.ContainsFunc(be.Faults, func(f Fault) bool { return f.When.always() && f.mutes() })
 }
 
 // shows tells whether an event is ever shown.
@@ -349,7 +363,7 @@ func (be *Behaviour) limit(f *nostr.Filter) int {
 }
 
 // refuses returns why a filter is refused, as the text of a CLOSED, or "".
-func (be *Behaviour) refuses(f *nostr.Filter) string {
+func (be *Behaviour) refuses(f *nostr.Filter, authenticated bool) string {
 	switch {
 	case be.RefuseOverCap && be.Cap > 0 && f.Limit != nil && *f.Limit > be.Cap:
 		return "invalid: limit is too large"
@@ -359,9 +373,11 @@ func (be *Behaviour) refuses(f *nostr.Filter) string {
 		return "blocked: the filter is too broad"
 	case be.Broad == BroadAuthorless && len(f.IDs)+len(f.Authors) == 0:
 		return "blocked: name the authors you want"
+	case be.MostKinds > 0 && len(f.Kinds) > be.MostKinds:
+		return "blocked: too many kinds"
 	case be.MostAuthors > 0 && len(f.Authors) > be.MostAuthors:
 		return "blocked: too many authors"
-	case len(f.Kinds) > 0 && len(be.Restricted) > 0 &&
+	case len(f.Kinds) > 0 && len(be.Restricted) > 0 && !(be.Parties && authenticated) &&
 		!slices.ContainsFunc(f.Kinds, func(k nostr.Kind) bool { return !slices.Contains(be.Restricted, k) }):
 		return "auth-required: these kinds are private"
 	}

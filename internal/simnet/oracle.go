@@ -16,6 +16,8 @@ type Account struct {
 	// own filter is among Filters.
 	Filter  nostr.Filter
 	Filters map[store.FilterID]nostr.Filter
+	// Authenticates says that who made the archive shows relays a key (NIP-42).
+	Authenticates bool
 	// Held tells whether the archive holds an event and has seen it at Relay.
 	Held   func(nostr.ID) bool
 	Claims []store.Coverage
@@ -75,7 +77,7 @@ func (n *Network) Compare(accounts []Account) Result {
 		one := RelayResult{URL: a.Relay}
 		claims := slices.Clone(a.Claims)
 		slices.SortFunc(claims, func(a, b store.Coverage) int { return cmp.Compare(a.Lo, b.Lo) })
-		for _, e := range relays[i].visible(&a.Filter) {
+		for _, e := range relays[i].visible(&a.Filter, a.Authenticates) {
 			one.Visible++
 			held := a.Held(e.ID)
 			visible[e.ID] = visible[e.ID] || held

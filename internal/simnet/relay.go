@@ -35,9 +35,10 @@ type Relay struct {
 	running *server // nil while stopped
 	talks   map[*conversation]bool
 	asked   []nostr.Filter
+	clients []nostr.PubKey // that authenticated
 }
 
-// maxAsked bounds what Asked remembers.
+// maxAsked bounds what Asked and Clients remember.
 const maxAsked = 10_000
 
 // counters are the totals behind Stats.
@@ -86,6 +87,22 @@ func (r *Relay) Asked() []nostr.Filter {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.asked)
+}
+
+// Clients returns the keys that clients have authenticated with, each once; of
+// very many the first 10,000.
+func (r *Relay) Clients() []nostr.PubKey {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.clients)
+}
+
+func (r *Relay) meet(key nostr.PubKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.clients) < maxAsked && !slices.Contains(r.clients, key) {
+		r.clients = append(r.clients, key)
+	}
 }
 
 func (r *Relay) record(filters []nostr.Filter) {
@@ -140,7 +157,7 @@ func (r *Relay) Len() int { return r.book.len() }
 // a filter by REQs, however often and narrowly it has to ask: newest first,
 // without events that are not valid. Limits do not count.
 func (r *Relay) Visible(filter nostr.Filter) []*Event {
-	rows := r.visible(&filter)
+	rows := r.visible(&filter, false)
 	out := make([]*Event, len(rows))
 	for i, e := range rows {
 		out[i] = e.Event
@@ -148,9 +165,9 @@ func (r *Relay) Visible(filter nostr.Filter) []*Event {
 	return out
 }
 
-func (r *Relay) visible(filter *nostr.Filter) []entry {
+func (r *Relay) visible(filter *nostr.Filter, authenticates bool) []entry {
 	be := r.behaviour.Load()
-	if be.mute() {
+	if be.mute(authenticates) {
 		return nil
 	}
 	w := boundsOf(filter, &Behaviour{})

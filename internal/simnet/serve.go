@@ -211,7 +211,7 @@ func (c *conversation) offer(events []entry) {
 // answerAll answers requests one after another and sends live events between
 // them. It returns when the connection is no longer of use.
 func (c *conversation) answerAll(ctx context.Context, asks <-chan ask) {
-	if c.relay.behaviour.Load().Auth && c.challengeClient(ctx) != nil {
+	if be := c.relay.behaviour.Load(); (be.Auth || be.Parties) && c.challengeClient(ctx) != nil {
 		return
 	}
 	for {
@@ -254,6 +254,9 @@ func (c *conversation) refusal(be *Behaviour, filters []nostr.Filter) string {
 	if be.Auth && !c.authed {
 		return "auth-required: who are you?"
 	}
+	if be.Auth && be.Admits == AdmitMembers {
+		return "restricted: for members only"
+	}
 	if be.Rate.Requests > 0 {
 		if now := time.Now(); c.since.IsZero() || be.Rate.Per > 0 && now.Sub(c.since) >= be.Rate.Per {
 			c.since, c.asked = now, 0
@@ -271,7 +274,7 @@ func (c *conversation) refusal(be *Behaviour, filters []nostr.Filter) string {
 		}
 	}
 	for i := range filters {
-		if why := be.refuses(&filters[i]); why != "" {
+		if why := be.refuses(&filters[i], c.authed); why != "" {
 			return why
 		}
 	}
@@ -282,7 +285,7 @@ func (c *conversation) refusal(be *Behaviour, filters []nostr.Filter) string {
 func (c *conversation) refuse(ctx context.Context, be *Behaviour, sub, why string) error {
 	c.relay.counters.refused.Add(1)
 	c.drop(sub)
-	if be.Auth && c.challenge == "" { // the wall is new
+	if strings.HasPrefix(why, nostr.PrefixAuthRequired) && c.challenge == "" {
 		if err := c.challengeClient(ctx); err != nil {
 			return err
 		}
@@ -357,9 +360,13 @@ func (c *conversation) answerAuth(ctx context.Context, a ask) error {
 	ok := e.Kind == 22242 && e.CheckID() == nil && e.Verify() == nil &&
 		c.challenge != "" && has("challenge", c.challenge) && has("relay", c.relay.url.String())
 	text := ""
-	if ok {
+	switch {
+	case ok && c.relay.behaviour.Load().Admits == AdmitNone:
+		ok, text = false, "restricted: not you"
+	case ok:
 		c.authed = true
-	} else {
+		c.relay.meet(e.PubKey)
+	default:
 		text = "invalid: not the authentication that was asked for"
 	}
 	c.out = nostr.AppendOK(c.out[:0], e.ID, ok, text)

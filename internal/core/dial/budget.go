@@ -52,7 +52,9 @@ func newBudget(cfg Config, slots Slots) *budget {
 	}
 }
 
-func hostKey(addr netip.Addr) string {
+// Host names what counts as one host: an IPv4 address, or an IPv6 /64, the
+// smallest network a customer gets.
+func Host(addr netip.Addr) string {
 	if addr.Is6() && !addr.Is4In6() {
 		p, _ := addr.WithZone("").Prefix(64)
 		return p.String()

@@ -182,14 +182,14 @@ func TestHostKey(t *testing.T) {
 		{"2001:db8:1:2::1", "2001:db8:1:2:ffff::9"},
 	}
 	for _, tt := range tests {
-		if a, b := hostKey(netip.MustParseAddr(tt.a)), hostKey(netip.MustParseAddr(tt.b)); a != b {
+		if a, b := Host(netip.MustParseAddr(tt.a)), Host(netip.MustParseAddr(tt.b)); a != b {
 			t.Errorf("%s and %s differ: %s, %s", tt.a, tt.b, a, b)
 		}
 	}
-	if hostKey(netip.MustParseAddr("2001:db8:1:2::1")) == hostKey(netip.MustParseAddr("2001:db8:1:3::1")) {
+	if Host(netip.MustParseAddr("2001:db8:1:2::1")) == Host(netip.MustParseAddr("2001:db8:1:3::1")) {
 		t.Error("two networks are one host")
 	}
-	if hostKey(netip.MustParseAddr("192.0.2.1")) == hostKey(netip.MustParseAddr("192.0.2.2")) {
+	if Host(netip.MustParseAddr("192.0.2.1")) == Host(netip.MustParseAddr("192.0.2.2")) {
 		t.Error("two addresses are one host")
 	}
 }

@@ -406,7 +406,7 @@ func (d *Dialer) race(ctx context.Context, addrs []netip.Addr, port uint16) atte
 func (d *Dialer) attempt(ctx context.Context, addr netip.AddrPort) attempt {
 	a := attempt{addr: addr}
 	begin := time.Now()
-	a.lease, a.err = d.budget.acquire(ctx, hostKey(addr.Addr()))
+	a.lease, a.err = d.budget.acquire(ctx, Host(addr.Addr()))
 	a.wait = time.Since(begin)
 	if a.err != nil {
 		a.err = busy(ctx, addr.String(), a.err)

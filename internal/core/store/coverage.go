@@ -92,6 +92,12 @@ type Calibration struct {
 	// AuthorList is how many authors it takes in a filter, of a relay that refuses
 	// filters without any; 0 of others.
 	AuthorList int
+	// Overlap is for how many seconds below what was proved events still come late;
+	// 0 when not learned.
+	Overlap int64
+	// Every is the time between two visits in seconds, by how much of what they
+	// receive is new; 0 when not learned.
+	Every int64
 	// Auth says how the relay has answered to authentication (NIP-42).
 	Auth AuthResult
 	// NoNegentropy is when the relay was found not to do NIP-77, or not as it

@@ -70,6 +70,7 @@ type Store interface {
 	Archive
 	EventScanner
 	Coverages
+	Paces
 	Tails
 	Samples
 	Holdings

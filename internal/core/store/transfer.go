@@ -148,6 +148,14 @@ var Tables = []Table{
 		{"no_negentropy", Integer},
 		{"negentropy_cause", Text},
 		{"negentropy_most", Integer},
+		{"author_list", Integer},
+		{"auth", Text},
+		{"overlap", Integer},
+		{"visit_every", Integer},
+	}},
+	{"pace", 1, []Column{
+		{"target", Text}, {"spacing", Integer}, {"parallel", Integer}, {"complaints", Integer}, {"at", Integer}, {"until", Integer},
+		{"day", Integer}, {"bytes", Integer},
 	}},
 	{"work", 2, []Column{{"service", Text}, {"relay_id", Integer}, {"due_at", Integer}, {"attempts", Integer}}},
 	{"job", 1, []Column{

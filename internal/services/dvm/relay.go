@@ -98,7 +98,7 @@ func (p *peer) set(s *session.Session) {
 // we are.
 func (p *peer) tail(ctx context.Context, s *session.Session, f nostr.Filter) {
 	for range 2 {
-		page, err := s.Tail(ctx, f, func(raw []byte) error {
+		page, err := s.Tail(ctx, []nostr.Filter{f}, func(raw []byte) error {
 			p.service.brought(raw)
 			return nil
 		}, func() {})

@@ -21,9 +21,6 @@ const (
 	// them, further authors wait until they make a list that is not.
 	fullList   = 100
 	shortLists = 8
-	// authorsProbe is how many events are asked for to see whether the end of a
-	// list counts.
-	authorsProbe = 100
 	// namersPages is how many pages of events that name a relay are looked at for
 	// their authors.
 	namersPages = 20
@@ -196,17 +193,29 @@ func (v *visit) takesAuthors(ctx context.Context) (int, error) {
 		if n == 1 {
 			return n, nil
 		}
-		// Who looks at the first authors only, and does not say so, shows more when
-		// it is asked for the last ones.
-		last, err := v.askAuthors(ctx, known[n-(n+1)/2:n])
-		if err != nil {
-			return 0, err
-		}
-		if last.clean() && !last.adds(all.passedBy(), all.all()) {
-			return n, nil
+		if whole, err := v.takesAll(ctx, known[:n], all); err != nil || whole {
+			return n, err
 		}
 	}
 	return 0, nil
+}
+
+// takesAll reports whether all of a list counts, of which p is the page: who looks
+// at the first authors only, and does not say so, shows others when the list is
+// turned round, and more when it is asked for the last ones.
+func (v *visit) takesAll(ctx context.Context, list []nostr.PubKey, p *page) (bool, error) {
+	round := slices.Clone(list)
+	slices.Reverse(round)
+	for _, part := range [][]nostr.PubKey{round, list[len(list)/2:]} {
+		q, err := v.askAuthors(ctx, part)
+		if err != nil {
+			return false, err
+		}
+		if !q.clean() || q.adds(p.passedBy(), p.all()) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // passedBy is where a page lacks nothing if the relay answers in its order.
@@ -222,12 +231,12 @@ func (p *page) passedBy() store.Interval {
 	return store.Interval{Lo: p.lo + 1, Hi: maxTime}
 }
 
-// askAuthors asks for a few events of authors, and again after an accident.
+// askAuthors asks for a page of what authors wrote, and again after an accident.
 func (v *visit) askAuthors(ctx context.Context, authors []nostr.PubKey) (p *page, err error) {
 	f := v.filter
 	f.Authors = authors
 	for range fetchTries {
-		p, err = v.ask(ctx, question{filter: f, win: v.target, limit: min(authorsProbe, v.limit)})
+		p, err = v.ask(ctx, question{filter: f, win: v.target})
 		if err == nil {
 			err = v.save(ctx, p, nil)
 		}

@@ -13,24 +13,7 @@ import (
 // account holds the archive against the truth for all filters.
 func (w *world) account() simnet.RelayResult {
 	w.t.Helper()
-	a := simnet.Account{Relay: w.relay.URL(), Filters: map[store.FilterID]nostr.Filter{}}
-	var err error
-	if a.Claims, a.Holes, err = w.db.RelayCoverage(w.t.Context(), w.row.ID); err != nil {
-		w.t.Fatal(err)
-	}
-	for _, c := range a.Claims {
-		if a.Filters[c.Filter], err = w.db.Filter(w.t.Context(), c.Filter); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	for _, h := range a.Holes {
-		if a.Filters[h.Filter], err = w.db.Filter(w.t.Context(), h.Filter); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	held := w.held()
-	a.Held = func(id nostr.ID) bool { return held[id] }
-	return w.net.Compare([]simnet.Account{a}).PerRelay[0]
+	return w.accountOf(nostr.Filter{})
 }
 
 // TestAuthors sweeps relays that take no filter without authors by lists of

@@ -3,6 +3,7 @@ package synchronizer
 import (
 	"context"
 
+	"bigbrotr/internal/core/nostr/session"
 	"bigbrotr/internal/core/store"
 )
 
@@ -46,7 +47,7 @@ func (w *walk) bottom(ctx context.Context, p *page, lone *step, edge int64, d di
 			return 0, err
 		}
 	}
-	if exact && n > held {
+	if exact && n > held || p.end.Kind == session.EOSEMore {
 		// More is there than is shown.
 		again, err := w.reask(ctx, p)
 		if err != nil || again {

@@ -72,6 +72,13 @@ func (v *visit) calibratePrivate(ctx context.Context) error {
 		return nil
 	}
 	v.private = true
+	if v.authenticated() {
+		// It may serve what concerns our key only, and call that all.
+		if v.party || v.kinds[privateKinds[0]]+v.kinds[privateKinds[1]] == 0 {
+			v.hidesEvents()
+		}
+		return nil
+	}
 	for _, k := range privateKinds {
 		says, err := v.refuses(ctx, k)
 		if err != nil {

@@ -23,6 +23,7 @@ type metrics struct {
 	tailEnds   *prometheus.CounterVec
 	arrivals   *prometheus.CounterVec
 	samples    *prometheus.CounterVec
+	complaints *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -46,14 +47,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		tails: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "bigbrotr_sync_tails", Help: "Relays whose live tail stands in this process.",
 		}),
-		tailEnds: vector("tail_ends_total", "Live tails that ended, by cause.", "cause"),
-		arrivals: vector("arrivals_total", "Events that came by live tails, by what they were to the archive.", "result"),
+		tailEnds:   vector("tail_ends_total", "Live tails that ended, by cause.", "cause"),
+		arrivals:   vector("arrivals_total", "Events that came by live tails, by what they were to the archive.", "result"),
+		complaints: vector("complaints_total", "Complaints of relays about how they are asked, by what they are about.", "what"),
 		samples: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "bigbrotr_sync_sampled_events_total", Help: "Events of stretches that were read again, by kind of sample.",
 		}, []string{"kind", "result"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.bytes, m.events, m.outside, m.dense, m.unproved, m.visits, m.tails, m.tailEnds, m.arrivals, m.samples, m.ids, m.reconciled)
+		reg.MustRegister(m.requests, m.bytes, m.events, m.outside, m.dense, m.unproved, m.visits, m.tails, m.tailEnds, m.arrivals, m.samples, m.ids, m.reconciled, m.complaints)
 	}
 	return m
 }

@@ -194,6 +194,10 @@ func (p *page) sorted() store.PageOrder {
 	return store.OrderUnknown
 }
 
+// maxComplaints is how often a question is asked again after a complaint about
+// the number of subscriptions.
+const maxComplaints = 3
+
 // question is what a REQ asks.
 type question struct {
 	filter  nostr.Filter // without bounds and limit
@@ -201,6 +205,8 @@ type question struct {
 	limit   int                // 0: what the relay accepts
 	exact   bool               // without the second below the window
 	observe func(*nostr.Event) // sees each valid event, under a lock
+	// complaints is how often it was said meanwhile that we ask too much at once.
+	complaints int
 }
 
 // bounds puts the window into a filter and returns the newest created_at that
@@ -293,6 +299,10 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 	}
 	p.end, p.sent = got.End, got.SentAt.Unix()
 	p.notices, p.oversize = got.Notices, got.Oversize
+	what, err := v.heed(ctx, &p.end, got.Notice)
+	if err != nil {
+		return nil, err
+	}
 	p.unread += got.Malformed
 	p.order = p.sorted()
 	v.look()
@@ -304,8 +314,23 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 	v.report.EventsReceived += int64(count)
 	v.tell(q.win)
 	switch {
+	case what == tooMany && q.complaints < maxComplaints:
+		// It is no refusal of the filter; with fewer at a time it may go.
+		if err := v.save(ctx, p, nil); err != nil {
+			return nil, err
+		}
+		q.complaints++
+		return v.ask(ctx, q)
 	case p.clean():
 		v.served, v.losses = true, 0
+		if again, err := v.opens(ctx, p); err != nil {
+			return nil, v.local(ctx, err)
+		} else if again {
+			if err := v.save(ctx, p, nil); err != nil {
+				return nil, err
+			}
+			return v.ask(ctx, q)
+		}
 		if v.lowered && q.limit == 0 && v.cal.Limit != limit {
 			v.cal.Limit, v.learned = limit, true
 		}
@@ -569,6 +594,9 @@ func (v *visit) count(ctx context.Context, f nostr.Filter, win store.Interval) (
 	n, end, err := v.pager.Count(asking, f)
 	v.spent(0)
 	v.look()
+	if _, err := v.heed(ctx, &end, ""); err != nil {
+		return 0, false, err
+	}
 	if err != nil && asking.Err() != nil && ctx.Err() == nil {
 		v.noCount = true
 		return 0, false, nil

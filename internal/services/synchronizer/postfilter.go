@@ -56,10 +56,17 @@ func (v *visit) lists(ctx context.Context, reason store.HoleReason) error {
 		}
 		return v.hidden(ctx, stretches, reason)
 	}
-	for chunk := range slices.Chunk(publicKinds, listChunk) {
+	kinds := publicKinds
+	if len(v.filter.Kinds) > 0 {
+		kinds = slices.Sorted(slices.Values(v.filter.Kinds))
+	}
+	for chunk := range slices.Chunk(kinds, listChunk) {
 		if err := v.list(ctx, chunk, stretches); err != nil {
 			return err
 		}
+	}
+	if len(v.filter.Kinds) > 0 {
+		return v.hidden(ctx, stretches, reason)
 	}
 	// A relay that is picky about filters may show private kinds all the same.
 	others := slices.Clone(privateKinds)
@@ -242,15 +249,15 @@ func (v *visit) hidden(ctx context.Context, stretches []store.Interval, reason s
 		batch.Holes = append(batch.Holes, h)
 	}
 	for _, s := range stretches {
-		if s.Hi == v.target.Hi {
+		if s.Hi == v.target.Hi && !v.ends {
 			s.Hi = farthest // what lies beyond is kept from us as well
 		}
 		add(s, store.AnyKind)
 	}
 	if reason == store.HoleAuth {
 		for _, k := range privateKinds {
-			if v.kinds[k] > 0 {
-				continue // shown, and walked like the others
+			if v.kinds[k] > 0 && !v.party || len(v.filter.Kinds) > 0 && !slices.Contains(v.filter.Kinds, k) {
+				continue // shown, and walked like the others, or not wanted
 			}
 			add(store.Interval{Lo: 0, Hi: farthest}, k)
 		}

@@ -512,6 +512,9 @@ func (v *visit) reconcileOnce(ctx context.Context, x *exchange, f nostr.Filter, 
 	v.spent(got.Bytes)
 	v.report.BytesSent += got.Sent
 	v.look()
+	if _, err := v.heed(ctx, &got.End, ""); err != nil {
+		return got.End, err
+	}
 	x.sent = got.SentAt.Unix()
 	x.settle()
 	switch {

@@ -28,6 +28,9 @@ type Report struct {
 	// Negentropy says why the relay is not reconciled, in one word; empty where
 	// nothing speaks against it.
 	Negentropy string `json:"negentropy"`
+	// Auth says how the relay has answered to authentication (NIP-42); empty when
+	// it did not ask for any.
+	Auth store.AuthResult `json:"auth"`
 	// Authors are those that a relay was asked for which takes no filter without
 	// authors: Coverage is empty then, since nothing is claimed but for lists.
 	Authors  int       `json:"authors"`
@@ -116,10 +119,12 @@ func missRate(ctx context.Context, st store.Samples, relay store.RelayID, kind s
 
 // Covered is a stretch of created_at that is proved to be held.
 type Covered struct {
-	Lo    int64       `json:"lo"`
-	Hi    int64       `json:"hi"`
-	Level store.Level `json:"level"`
-	AsOf  int64       `json:"as_of"`
+	// Filter is what it is proved of; empty where that is everything.
+	Filter string      `json:"filter,omitempty"`
+	Lo     int64       `json:"lo"`
+	Hi     int64       `json:"hi"`
+	Level  store.Level `json:"level"`
+	AsOf   int64       `json:"as_of"`
 }
 
 // Missing is a place of which something is known to be missing. Kind is -1 when

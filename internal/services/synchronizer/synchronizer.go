@@ -15,6 +15,7 @@ package synchronizer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -30,6 +31,7 @@ import (
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/nostr/nip19"
 	"bigbrotr/internal/core/nostr/session"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/service"
@@ -46,8 +48,12 @@ type Config struct {
 	// Retry is the wait after a first failed visit; it grows with each that
 	// follows.
 	Retry config.Duration `yaml:"retry"`
-	// Every is the time between two visits of a relay that is walked to the end.
+	// Every is the time between two visits of a relay that is walked to the end,
+	// where they bring something new for the bytes they cost.
 	Every config.Duration `yaml:"every"`
+	// EveryMost is the longest time between two visits of a relay that is walked to
+	// the end.
+	EveryMost config.Duration `yaml:"every_most"`
 	// Parallel is the number of relays visited at once.
 	Parallel int `yaml:"parallel"`
 	// Limit is the number of events asked for in a page.
@@ -68,6 +74,9 @@ type Config struct {
 	VisitRequests int `yaml:"visit_requests"`
 	// VisitBytes bounds what is received in one visit.
 	VisitBytes config.Bytes `yaml:"visit_bytes"`
+	// DailyBytes bounds what visits of one relay receive in a UTC day; 0 means no
+	// bound. What arrives live does not count.
+	DailyBytes config.Bytes `yaml:"daily_bytes"`
 	// Tails is the number of relays of which this process follows live what
 	// arrives; 0 means none.
 	Tails int `yaml:"tails"`
@@ -75,6 +84,18 @@ type Config struct {
 	// filter without authors: those who write there or name it, then others that
 	// are known. What is covered then is told of each list of them. 0 means none.
 	Authors int `yaml:"authors"`
+	// Filters are what is archived, each written as in NIP-01 and with a coverage
+	// of its own; an event that several match is had once. since and until bound
+	// what is wanted. {} is everything, and the only one that can be reconciled by
+	// ids (NIP-77).
+	Filters []Filter `yaml:"filters"`
+	// Relays are those for which something is different.
+	Relays []RelayConfig `yaml:"relays"`
+	// Auth is none, ephemeral or key: as whom we authenticate to relays that want
+	// that for reading (NIP-42). ephemeral is a new key for each visit.
+	Auth AuthMode `yaml:"auth"`
+	// Key is the secret key for key: an nsec, or 64 hex digits.
+	Key config.Secret `yaml:"key"`
 	// Sample is the time between two looks at whether a relay shows more than
 	// what is claimed; 0 means never.
 	Sample config.Duration `yaml:"sample"`
@@ -86,6 +107,7 @@ func DefaultConfig() Config {
 		Interval:      config.Duration(5 * time.Second),
 		Retry:         config.Duration(30 * time.Second),
 		Every:         config.Duration(time.Hour),
+		EveryMost:     config.Duration(24 * time.Hour),
 		Parallel:      20,
 		Limit:         500,
 		Overlap:       config.Duration(3 * 24 * time.Hour),
@@ -97,6 +119,8 @@ func DefaultConfig() Config {
 		VisitBytes:    config.Bytes(2 << 30),
 		Tails:         1000,
 		Authors:       20_000,
+		Filters:       []Filter{{}},
+		Auth:          AuthEphemeral,
 		Sample:        config.Duration(6 * time.Hour),
 	}
 }
@@ -107,18 +131,27 @@ func (c Config) Validate(check *config.Check) {
 	config.InRange(check, "interval", c.Interval, second, day)
 	config.InRange(check, "retry", c.Retry, second, config.Duration(time.Hour))
 	config.InRange(check, "every", c.Every, second, 30*day)
+	config.InRange(check, "every_most", c.EveryMost, second, 30*day)
 	config.InRange(check, "parallel", c.Parallel, 1, 1000)
-	config.InRange(check, "limit", c.Limit, 10, 5000)
+	config.InRange(check, "limit", c.Limit, minLimit, maxLimit)
 	config.InRange(check, "overlap", c.Overlap, 0, 365*day)
 	config.InRange(check, "idle", c.Idle, second, day)
 	config.InRange(check, "answer", c.Answer, second, day)
-	config.InRange(check, "per_second", c.PerSecond, 1, 1000)
+	config.InRange(check, "per_second", c.PerSecond, 1, maxPerSecond)
 	config.InRange(check, "visit_time", c.VisitTime, second, day)
 	config.InRange(check, "visit_requests", c.VisitRequests, 50, 1_000_000)
 	config.InRange(check, "visit_bytes", c.VisitBytes, 1<<20, 1<<50)
+	config.InRange(check, "daily_bytes", c.DailyBytes, 0, 1<<50)
 	config.InRange(check, "tails", c.Tails, 0, 100_000)
 	config.InRange(check, "authors", c.Authors, 0, 1_000_000)
 	config.InRange(check, "sample", c.Sample, 0, 30*day)
+	c.validateTerms(check)
+	switch _, err := nip19.ParseSecret(c.Key.Reveal()); {
+	case c.Auth == AuthKey && c.Key.IsZero():
+		check.Add("auth", "is key, and there is none", "set key, or choose ephemeral or none")
+	case !c.Key.IsZero() && err != nil:
+		check.Add("key", "is not a secret key", "put an nsec or 64 hex digits in the variable or file")
+	}
 }
 
 // Store is what the synchronizer needs of the archive.
@@ -126,6 +159,7 @@ type Store interface {
 	store.Schedule
 	store.Archive
 	store.Coverages
+	store.Paces
 	store.Holdings
 	store.Tails
 	store.Samples
@@ -149,6 +183,7 @@ type Service struct {
 	dial   func(ctx context.Context, u relay.URL) (pager, func(), error)
 	now    func() time.Time
 	tails  *Tails // nil: none
+	paces  *paces
 
 	mu     sync.Mutex
 	passes map[store.RelayID]pass // begun and not over
@@ -162,6 +197,7 @@ func New(cfg Config, st Store, dialer *dial.Dialer, owner string, reg prometheus
 		intake: archive.NewIntake(st, reg),
 		sums:   newMetrics(reg),
 		passes: map[store.RelayID]pass{}, now: time.Now,
+		paces: &paces{store: st, host: hostOf, buckets: map[string]*bucket{}},
 	}
 	s.dial = s.connect
 	if cfg.Tails > 0 {
@@ -260,6 +296,13 @@ func (s *Service) one(ctx context.Context, sum *tally) (bool, error) {
 		return false, nil
 	}
 	work := due[0]
+	if s.cfg.terms(work.Relay.URL).Off {
+		next := store.Next{Relay: work.Relay.ID, Service: Name, Owner: s.owner, DueAt: now.Add(offWait).Unix()}
+		if err := s.store.SaveNext(working, []store.Next{next}); err != nil {
+			return false, fmt.Errorf("save schedule: %w", err)
+		}
+		return true, nil
+	}
 	v, end, err := s.visit(working, work.Relay, budget{
 		time:     s.cfg.VisitTime.Std(),
 		requests: int64(s.cfg.VisitRequests),
@@ -301,10 +344,16 @@ func (s *Service) workTime() time.Duration {
 	return storeTime + standTime + dialTime + s.cfg.VisitTime.Std() + s.cfg.Answer.Std()
 }
 
+// ErrOff is returned for a relay that the configuration leaves alone.
+var ErrOff = errors.New("the configuration leaves this relay alone (synchronizer.relays: off)")
+
 // Sync walks a relay to the end, without the bounds of a visit. progress, which
 // may be nil, is called after every answer. What the relay does is in the
-// report; the error is ours.
+// report; the error is ours, or ErrOff.
 func (s *Service) Sync(ctx context.Context, r store.Relay, progress func(Progress)) (Report, error) {
+	if s.cfg.terms(r.URL).Off {
+		return Report{}, fmt.Errorf("sync %s: %w", r.URL, ErrOff)
+	}
 	v, _, err := s.visit(ctx, r, budget{}, progress)
 	if err != nil {
 		return Report{}, err
@@ -320,17 +369,31 @@ func (s *Service) visit(ctx context.Context, r store.Relay, b budget, progress f
 	if err != nil {
 		return nil, nil, fmt.Errorf("visit %s: %w", r.URL, err)
 	}
+	defer s.paces.leave(v.relayPace)
+	defer s.paces.part(v)
+	v.join = func(ctx context.Context, sess *session.Session) error { return s.paces.join(ctx, v, sess) }
+	signer := s.cfg.signer()
 	v.connect = func(ctx context.Context) (pager, func(), error) {
-		if p, leave, ok := s.tails.borrow(ctx, r.ID); ok {
-			return p, leave, nil
+		p, leave, ok := s.tails.borrow(ctx, r.ID)
+		if !ok {
+			var err error
+			if p, leave, err = s.dial(ctx, r.URL); err != nil {
+				return nil, nil, err
+			}
 		}
-		return s.dial(ctx, r.URL)
+		if sess, ok := p.(*session.Session); ok {
+			p = &login{Session: sess, signer: signer}
+		}
+		return p, leave, nil
 	}
 	end := v.stay(ctx)
 	if end != nil && !isHalt(end) {
 		return nil, nil, fmt.Errorf("visit %s: %w", r.URL, end)
 	}
 	s.remember(v, end == nil)
+	if end == nil {
+		v.rhythm(s.cfg.Every.Std(), s.cfg.EveryMost.Std())
+	}
 	v.report.Cause = causeOf(end)
 	// Nothing of this may be lost to the stop that ended the visit.
 	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
@@ -344,21 +407,29 @@ func (s *Service) visit(ctx context.Context, r store.Relay, b budget, progress f
 
 // arrive prepares a visit.
 func (s *Service) arrive(ctx context.Context, r store.Relay, b budget, progress func(Progress)) (*visit, error) {
+	terms := s.cfg.terms(r.URL)
 	v := &visit{
 		store: s.store, intake: s.intake, log: s.log, sums: s.sums, now: s.now,
-		pace:   rate.NewLimiter(rate.Limit(s.cfg.PerSecond), s.cfg.PerSecond),
-		budget: b, relay: r,
+		filters: terms.live(),
+		party:   s.cfg.Auth == AuthKey,
+		daily:   int64(terms.DailyBytes),
+		budget:  b, relay: r,
 		overlap:   int64(s.cfg.Overlap.Std().Seconds()),
 		span:      maxTime,
 		lowest:    maxTime,
 		kindChunk: kindChunk,
 		kinds:     map[nostr.Kind]int{},
 		authors:   map[nostr.PubKey]bool{},
+		ahead:     map[store.FilterID]bool{},
 		every:     s.cfg.Sample.Std(),
 
 		maxAuthors: s.cfg.Authors,
 		draw:       rand.Int64N,
 		report:     Report{URL: r.URL.String()},
+	}
+	var err error
+	if v.relayPace, err = s.paces.enter(ctx, r.URL.String(), rate.Limit(terms.PerSecond)); err != nil {
+		return nil, err
 	}
 	oldest := int64(maxTime)
 	v.tell = func(win store.Interval) {
@@ -370,7 +441,11 @@ func (s *Service) arrive(ctx context.Context, r store.Relay, b budget, progress 
 			})
 		}
 	}
-	return v, v.begin(ctx, s.cfg.Limit, s.recall(r.ID))
+	if err := v.begin(ctx, terms.Limit, s.recall(r.ID)); err != nil {
+		s.paces.leave(v.relayPace)
+		return nil, err
+	}
+	return v, nil
 }
 
 // begin reads what the visit needs to know.
@@ -380,16 +455,37 @@ func (v *visit) begin(ctx context.Context, limit int, p pass) error {
 		p = pass{begun: now}
 	}
 	v.pass = p
-	v.target = store.Interval{Lo: 0, Hi: now + lead}
-	id, err := v.store.FilterID(ctx, v.filter)
+	err := v.about(ctx, v.filters[0])
 	if err != nil {
-		return fmt.Errorf("number filter: %w", err)
+		return err
 	}
-	v.filterID = id
 	if v.tail, err = v.store.Tail(ctx, v.relay.ID); err != nil {
 		return err
 	}
 	return v.calibration(ctx, limit)
+}
+
+// about makes the visit one about a filter.
+func (v *visit) about(ctx context.Context, f nostr.Filter) error {
+	v.target = store.Interval{Lo: 0, Hi: v.now().Unix() + lead}
+	if f.Since != nil {
+		v.target.Lo = *f.Since
+	}
+	v.ends = f.Until != nil
+	if v.ends {
+		v.target.Hi = min(v.target.Hi, *f.Until)
+	}
+	// What was had of a filter is had, whatever time is wanted of it now.
+	f.Since, f.Until = nil, nil
+	id, err := v.store.FilterID(ctx, f)
+	if err != nil {
+		return v.local(ctx, fmt.Errorf("number filter: %w", err))
+	}
+	v.filter, v.filterID = f, id
+	v.listIDs = append(v.listIDs, id)
+	v.sums.unproved.Add(float64(v.unproved))
+	v.top, v.shown, v.unproved = 0, 0, 0
+	return nil
 }
 
 // options are those of every session.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,8 +140,15 @@ func (t *tail) follow(ctx context.Context) (dial.Cause, error) {
 	}()
 
 	var cause dial.Cause
+	who := &login{Session: sess, signer: s.cfg.signer()}
 	for _, limit := range tailLimits {
 		cause, err = t.subscribe(ctx, until, sess, limit)
+		if since, _ := t.life(); since == 0 && cause == dial.CauseReadAuth && err == nil {
+			var opened bool
+			if opened, err = who.open(until); opened {
+				cause, err = t.subscribe(ctx, until, sess, limit)
+			}
+		}
 		if since, _ := t.life(); since > 0 || err != nil || until.Err() != nil {
 			break
 		}
@@ -162,8 +170,12 @@ func (t *tail) follow(ctx context.Context) (dial.Cause, error) {
 
 // subscribe asks for what arrives and takes it until that ends.
 func (t *tail) subscribe(ctx, until context.Context, sess *session.Session, limit int) (dial.Cause, error) {
-	stored, rested := 0, true
-	page, err := sess.Tail(until, nostr.Filter{Limit: &limit}, func(raw []byte) error {
+	s, stored, rested := t.tails.s, 0, true
+	filters := s.cfg.terms(t.relay.URL).live()
+	for i := range filters {
+		filters[i].Limit = &limit
+	}
+	page, err := sess.Tail(until, filters, func(raw []byte) error {
 		if since, _ := t.life(); since == 0 {
 			if stored++; stored > staleEvents {
 				return session.ErrStop
@@ -372,20 +384,31 @@ func (t *tail) save(ctx context.Context) error {
 // archive sorts and saves one batch.
 func (t *tail) archive(ctx context.Context, raws [][]byte) error {
 	s := t.tails.s
-	sorted, err := s.intake.Sort(ctx, raws, nil)
+	filters := s.cfg.terms(t.relay.URL).live()
+	sorted, err := s.intake.Sort(ctx, raws, func(e *nostr.Event) bool {
+		return slices.ContainsFunc(filters, func(f nostr.Filter) bool { return f.Matches(e) })
+	})
 	if err != nil {
 		return fmt.Errorf("sort arrivals: %w", err)
 	}
-	filter, err := s.store.FilterID(ctx, nostr.Filter{})
-	if err != nil {
-		return fmt.Errorf("number filter: %w", err)
+	var ids []store.FilterID
+	for _, f := range filters {
+		f.Since, f.Until = nil, nil
+		id, err := s.store.FilterID(ctx, f)
+		if err != nil {
+			return fmt.Errorf("number filter: %w", err)
+		}
+		ids = append(ids, id)
 	}
 	now := s.now()
 	batch := store.Batch{
 		Relay: t.relay.ID, SeenAt: now.Unix(), Events: sorted.New, Known: sorted.Known, Rejected: sorted.Rejected,
 	}
 	for _, f := range sorted.Findings {
-		if f.Verdict == archive.Refused {
+		if f.Verdict != archive.Refused {
+			continue
+		}
+		for _, filter := range ids {
 			batch.Holes = append(batch.Holes, store.Hole{
 				Relay: t.relay.ID, Filter: filter, Interval: store.Interval{Lo: f.CreatedAt, Hi: f.CreatedAt}, Kind: store.AnyKind,
 				Reason: store.HoleInvalid, Count: 1, SeenAt: now.Unix(), NextTry: now.Add(retryInvalid).Unix(),

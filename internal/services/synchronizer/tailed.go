@@ -175,7 +175,7 @@ func (v *visit) stretch(coverage []store.Coverage, within store.Interval) store.
 // tellTail notes what the visit has found out about the tail, and puts it into
 // the report.
 func (v *visit) tellTail(ctx context.Context) error {
-	if v.ahead && v.tail.Since > 0 && !v.cal.PostFiltering && !v.cal.OpenRefused {
+	if len(v.ahead) == len(v.filters) && v.tail.Since > 0 && !v.cal.PostFiltering && !v.cal.OpenRefused {
 		if err := v.store.NoteTail(ctx, v.relay.ID, v.tail.Since, true, 0); err != nil {
 			return err
 		}

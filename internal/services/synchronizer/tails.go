@@ -131,7 +131,8 @@ func (t *Tails) due(ctx context.Context, group *errgroup.Group, relay store.Rela
 	}
 	var found []*tail
 	for _, work := range works {
-		if s := work.Relay.State; s == store.StateDown || s == store.StateDead {
+		off := t.s.cfg.terms(work.Relay.URL).Off
+		if s := work.Relay.State; off || s == store.StateDown || s == store.StateDead {
 			// It is not connected to for this; the monitor tells when it is back.
 			next := store.Next{Relay: work.Relay.ID, Service: TailName, Owner: t.s.owner, DueAt: now.Add(service.Jitter(downWait, spread)).Unix()}
 			if err := t.s.store.SaveNext(ctx, []store.Next{next}); err != nil {

@@ -8,12 +8,11 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"bigbrotr/internal/core/archive"
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/nostr/nip11"
+	"bigbrotr/internal/core/nostr/session"
 	"bigbrotr/internal/core/service"
 	"bigbrotr/internal/core/store"
 )
@@ -33,21 +32,29 @@ type visit struct {
 	sums   *metrics
 	now    func() time.Time
 	pager  pager
-	pace   *rate.Limiter
 	budget budget
-	until  time.Time // when the budget's time is over; zero without one
-	tell   func(win store.Interval)
+	// relayPace and host are the buckets of the relay and of the host that it is
+	// connected at, nil where that is not known; daily is how many bytes a day may
+	// cost, 0 any number.
+	relayPace *bucket
+	host      *bucket
+	daily     int64
+	until     time.Time // when the budget's time is over; zero without one
+	tell      func(win store.Interval)
 
 	relay    store.Relay
-	filter   nostr.Filter // whose completeness is proved
+	filters  []nostr.Filter // what is wanted of the relay
+	filter   nostr.Filter   // of those, whose completeness is being proved
 	filterID store.FilterID
-	listIDs  []store.FilterID // of the lists that were walked in its place
+	listIDs  []store.FilterID // of the filters, and of the lists that were walked in their place
 	target   store.Interval
+	ends     bool // an end of the time wanted is set
+	party    bool // we may be one of those whom private events are for
 	overlap  int64
 	top      int64 // the newest second that was proved before this visit
 	tail     store.Tail
-	ahead    bool          // what is dated far ahead was read to its end
-	every    time.Duration // how often a relay is sampled; 0: never
+	ahead    map[store.FilterID]bool // what is dated far ahead was read to its end
+	every    time.Duration           // how often a relay is sampled; 0: never
 	// maxAuthors is how many authors a relay is asked for that wants some named.
 	maxAuthors int
 	draw       func(n int64) int64
@@ -77,6 +84,7 @@ type visit struct {
 	private bool // private kinds have been tried
 	losses  int  // connections lost since the last page
 	connect func(context.Context) (pager, func(), error)
+	join    func(context.Context, *session.Session) error // takes the bucket of the host
 	leave   func()
 
 	proved   []*claim // to be saved with the next batch
@@ -147,8 +155,13 @@ func (v *visit) turn(ctx context.Context) error {
 		b.bytes > 0 && v.report.BytesReceived >= b.bytes:
 		return &halt{why: yielded}
 	}
-	if err := v.pace.Wait(ctx); err != nil {
-		return v.local(ctx, err)
+	if err := v.patient(); err != nil {
+		return err
+	}
+	for _, b := range v.buckets() {
+		if err := b.wait(ctx, v.now()); err != nil {
+			return v.local(ctx, err)
+		}
 	}
 	return nil
 }
@@ -160,6 +173,7 @@ func (v *visit) late() bool { return !v.until.IsZero() && v.now().After(v.until)
 func (v *visit) spent(bytes int64) {
 	v.report.Requests++
 	v.report.BytesReceived += bytes
+	v.relayPace.spend(bytes, v.now().Unix())
 	v.sums.requests.Inc()
 	v.sums.bytes.Add(float64(bytes))
 }
@@ -182,7 +196,8 @@ func (v *visit) calibration(ctx context.Context, limit int) error {
 	v.calibrating = cal.At == 0
 	if cal.At != 0 && now-cal.At > int64(calibrationAge.Seconds()) {
 		v.calibrating = true
-		cal = store.Calibration{Relay: v.relay.ID}
+		// Of how it answers nothing is believed any longer; the rest goes on.
+		cal = store.Calibration{Relay: v.relay.ID, Overlap: cal.Overlap, Every: cal.Every}
 	}
 	v.cal, v.bounded = cal, !v.calibrating
 	v.noCount = !v.calibrating && !cal.Counts
@@ -248,8 +263,13 @@ const maxTries = 3
 // work walks everything that is not proved, over one connection.
 func (v *visit) work(ctx context.Context) error {
 	err := v.checkTail(ctx)
-	if err == nil {
-		err = v.walks(ctx)
+	for i := range v.filters {
+		if i > 0 && err == nil {
+			err = v.about(ctx, v.filters[i])
+		}
+		if err == nil {
+			err = v.walks(ctx)
+		}
 	}
 	if err == nil {
 		err = v.reread(ctx)
@@ -300,7 +320,7 @@ func (v *visit) walks(ctx context.Context) error {
 		}
 		if round == 0 {
 			// What is left at the top is younger than this visit.
-			v.target.Hi = v.pass.begun - 1
+			v.target.Hi = min(v.target.Hi, v.pass.begun-1)
 		}
 	}
 	gaps, err := v.open(ctx, v.filterID, false)
@@ -313,7 +333,7 @@ func (v *visit) walks(ctx context.Context) error {
 // round walks the gaps of the open filter, the newest first. It returns the
 // reason for which the rest is to be walked by lists of kinds, if it is.
 func (v *visit) round(ctx context.Context) (store.HoleReason, error) {
-	if v.cal.OpenRefused {
+	if v.refused() {
 		return store.HolePolicy, nil
 	}
 	gaps, err := v.open(ctx, v.filterID, false)
@@ -329,26 +349,36 @@ func (v *visit) round(ctx context.Context) (store.HoleReason, error) {
 			return "", err
 		}
 	}
-	if v.cal.PostFiltering {
+	if v.cal.PostFiltering && !forEveryone(v.filter.Kinds) {
 		return store.HoleAuth, nil
 	}
 	return "", nil
 }
 
-// wall looks at what a relay that refuses the open filter does serve. When that
-// is nothing, what we cannot read becomes a hole.
+// refused reports whether the relay is known not to take the filter as it is.
+func (v *visit) refused() bool {
+	return v.cal.OpenRefused && (!narrow(&v.filter) || v.cal.AuthorList > 0 && len(v.filter.Authors) == 0)
+}
+
+// wall looks at what a relay that refuses the filter does serve. When that is
+// nothing, what we cannot read becomes a hole.
 func (v *visit) wall(ctx context.Context, h *halt) (store.HoleReason, error) {
-	says, err := v.refuses(ctx, 1)
-	if err != nil {
-		return "", err
+	kind := nostr.Kind(1)
+	if len(v.filter.Kinds) > 0 {
+		kind = v.filter.Kinds[0]
 	}
+	says, err := v.refuses(ctx, kind)
 	list := 0
-	if says {
-		if list, err = v.takesAuthors(ctx); err != nil {
-			return "", err
-		}
+	if err == nil && says && len(v.filter.Authors) == 0 {
+		list, err = v.takesAuthors(ctx)
 	}
-	if says && list == 0 {
+	switch {
+	case err != nil:
+		return "", err
+	case list > 0, !says && !narrow(&v.filter):
+	case !says:
+		return store.HolePolicy, nil // it wants shorter lists of kinds
+	default:
 		h.why = refused
 		reason := store.HolePolicy
 		if h.cause == dial.CauseReadAuth {
@@ -358,8 +388,8 @@ func (v *visit) wall(ctx context.Context, h *halt) (store.HoleReason, error) {
 		if err == nil {
 			err = v.hidden(ctx, gaps, reason)
 		}
-		if err != nil {
-			return "", err
+		if err != nil || narrow(&v.filter) && reason == store.HolePolicy {
+			return "", err // others of the filters may be taken
 		}
 		return "", h
 	}
@@ -374,7 +404,10 @@ const maxBeyond = 20
 // beyond asks for events that are dated further ahead than relays should
 // accept. They are archived; nothing there can be claimed.
 func (v *visit) beyond(ctx context.Context) error {
-	if v.cal.OpenRefused {
+	if v.ends {
+		v.ahead[v.filterID] = true
+	}
+	if v.refused() || v.ends {
 		if len(v.waiting) == 0 {
 			return nil
 		}
@@ -383,10 +416,13 @@ func (v *visit) beyond(ctx context.Context) error {
 		return err
 	}
 	w := v.walk(v.filter, v.filterID)
-	w.served = true
+	w.served = !narrow(&v.filter)
 	win := store.Interval{Lo: v.now().Unix() + lead + 1, Hi: maxTime}
 	for range maxBeyond {
 		p, err := w.probe(ctx, win)
+		if h, ok := errors.AsType[*halt](err); ok && h.why == unwanted {
+			return nil // the relay does not take this filter
+		}
 		if err != nil {
 			return err
 		}
@@ -403,7 +439,7 @@ func (v *visit) beyond(ctx context.Context) error {
 		case n == 0, below && ordered && p.above == 0, !full && last,
 			!below && !full && !v.cal.PostFiltering, // a short page is no end where events are hidden
 			len(p.refs) == 0 && p.above == 0 && p.order == store.OrderNewest:
-			v.ahead = true
+			v.ahead[v.filterID] = true
 			return nil // that was all
 		case !ordered, p.above > 0, len(p.refs) == 0, last:
 			hole := v.hole(store.Interval{Lo: win.Lo, Hi: farthest}, store.AnyKind, store.HoleOverflow, -1, retryDense)
@@ -417,23 +453,34 @@ func (v *visit) beyond(ctx context.Context) error {
 
 // finish saves what was learned, and fills the report.
 func (v *visit) finish(ctx context.Context) error {
+	v.noteLogin()
 	if v.calibrating && v.bounded && (v.private || v.cal.AuthorList > 0) {
 		v.cal.At, v.learned = v.now().Unix(), true
 	}
 	if err := v.saveCalibration(ctx); err != nil {
 		return err
 	}
-	coverage, err := v.store.Coverage(ctx, v.relay.ID, v.filterID)
-	if err != nil {
-		return fmt.Errorf("read coverage: %w", err)
-	}
 	v.report.Negentropy = v.cal.NegentropyCause
 	v.report.Coverage = []Covered{}
-	for _, c := range coverage {
-		v.report.Coverage = append(v.report.Coverage, Covered{c.Lo, c.Hi, c.Level, c.AsOf})
+	for _, f := range v.filters {
+		if err := v.about(ctx, f); err != nil {
+			return err
+		}
+		coverage, err := v.store.Coverage(ctx, v.relay.ID, v.filterID)
+		if err != nil {
+			return fmt.Errorf("read coverage: %w", err)
+		}
+		for _, c := range coverage {
+			one := Covered{Lo: c.Lo, Hi: c.Hi, Level: c.Level, AsOf: c.AsOf}
+			if narrow(&v.filter) {
+				one.Filter = string(v.filter.AppendJSON(nil))
+			}
+			v.report.Coverage = append(v.report.Coverage, one)
+		}
 	}
 	v.report.Holes = []Missing{}
-	for _, id := range append([]store.FilterID{v.filterID}, v.listIDs...) {
+	slices.Sort(v.listIDs)
+	for _, id := range slices.Compact(v.listIDs) {
 		holes, err := v.store.Holes(ctx, v.relay.ID, id)
 		if err != nil {
 			return fmt.Errorf("read holes: %w", err)
@@ -442,7 +489,11 @@ func (v *visit) finish(ctx context.Context) error {
 			v.report.Holes = append(v.report.Holes, Missing{h.Lo, h.Hi, h.Kind, h.Reason, h.Count})
 		}
 	}
-	v.sums.unproved.Add(float64(v.unproved))
+	if v.daily > 0 {
+		if err := v.store.SavePaces(ctx, []store.Pace{v.relayPace.current()}); err != nil {
+			return fmt.Errorf("save bytes of the day: %w", err)
+		}
+	}
 	return v.tellTail(ctx)
 }
 
@@ -465,6 +516,9 @@ const maxLosses = 3
 // stay connects and works until the work is done, the budget is spent, or the
 // relay does not go on. The error is a halt then.
 func (v *visit) stay(ctx context.Context) error {
+	if err := v.patient(); err != nil {
+		return err
+	}
 	if err := v.enter(ctx); err != nil {
 		return err
 	}
@@ -486,6 +540,9 @@ func (v *visit) enter(ctx context.Context) error {
 	p, leave, err := v.connect(dialling)
 	if err == nil {
 		v.pager, v.leave = p, leave
+		if l, ok := p.(*login); ok {
+			return v.join(ctx, l.Session)
+		}
 		return nil
 	}
 	v.leave = func() {}
@@ -505,6 +562,7 @@ func (v *visit) enter(ctx context.Context) error {
 // where it was, so that a relay that cuts connections after some requests can be
 // walked to its end all the same.
 func (v *visit) reconnect(ctx context.Context, cause dial.Cause) error {
+	v.noteLogin()
 	v.leave()
 	v.leave = func() {}
 	if v.losses++; v.losses > maxLosses {

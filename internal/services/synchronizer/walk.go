@@ -19,6 +19,7 @@ const (
 	refused                 // the relay does not want to, or cannot: come back later
 	yielded                 // the budget of the visit is spent
 	stopped                 // we are shutting down
+	waits                   // the relay is to be left alone until a time
 )
 
 // halt ends a visit. It is no failure of ours: what has been proved is saved,
@@ -26,6 +27,7 @@ const (
 type halt struct {
 	why   why
 	cause dial.Cause
+	until int64 // of waits
 }
 
 func (h *halt) Error() string { return "visit ends: " + string(h.cause) }
@@ -62,7 +64,7 @@ type walk struct {
 }
 
 func (v *visit) walk(f nostr.Filter, id store.FilterID) *walk {
-	return &walk{v: v, filter: f, filterID: id, claims: true, span: v.span}
+	return &walk{v: v, filter: f, filterID: id, listed: forEveryone(f.Kinds), claims: true, span: v.span}
 }
 
 // direction is which end of the window a relay gives first. Relays that answer
@@ -404,6 +406,9 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 // become smaller; then a page that asks for one event more must go on beyond the
 // second.
 func (w *walk) fits(ctx context.Context, p *page, second store.Interval, d direction) (bool, error) {
+	if p.end.Kind == session.EOSEMore && p.win.Lo == p.win.Hi {
+		return false, nil // it says itself that the second holds more
+	}
 	if p.full() {
 		return w.v.tiny(p), nil
 	}
@@ -706,6 +711,11 @@ func (w *walk) trouble(p *page) error {
 		}
 		// About half as much should come from half as far.
 		w.span = max(1, min(w.span, width(p.win), p.hi-p.lo)/2)
+		return nil
+	}
+	if n := min(v.limit, p.frames()) / 2; p.end.Kind == session.Slow && n >= smallestLimit && n < v.limit {
+		// It answers, and takes more than an answer may for so many.
+		v.limit, v.lowered = n, true
 		return nil
 	}
 	w.faults++

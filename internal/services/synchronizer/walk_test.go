@@ -164,7 +164,7 @@ func (w *world) compare() simnet.RelayResult {
 		w.t.Fatal(err)
 	}
 	return w.net.Compare([]simnet.Account{{
-		Relay: w.relay.URL(), Held: func(id nostr.ID) bool { return held[id] }, Claims: claims, Holes: holes,
+		Relay: w.relay.URL(), Held: func(id nostr.ID) bool { return held[id] }, Claims: claims, Holes: holes, Authenticates: true,
 	}}).PerRelay[0]
 }
 
@@ -216,7 +216,9 @@ func TestSync(t *testing.T) {
 		{name: "post-filtering, silent", be: simnet.Behaviour{Cap: 100, Order: simnet.NewestLatest, Restricted: private, PostFilter: true, RefuseAs: simnet.RefuseEmpty}, events: lot(many(1, 500), wraps), hole: store.HoleAuth, open: true},
 		{name: "open filter refused", be: simnet.Behaviour{Cap: 100, Broad: simnet.BroadOpen}, events: many(1, 500), hole: store.HolePolicy, open: true},
 		{name: "authors demanded", be: simnet.Behaviour{Cap: 100, Broad: simnet.BroadAuthorless}, events: many(1, 500), held: all, hole: store.HolePolicy, open: true, cause: dial.CauseReadRestricted},
-		{name: "auth", be: simnet.Behaviour{Cap: 100, Auth: true}, events: many(1, 500), held: all, hole: store.HoleAuth, open: true, cause: dial.CauseReadAuth},
+		{name: "auth", be: simnet.Behaviour{Cap: 100, Auth: true}, events: many(1, 500)},
+		{name: "auth, for members", be: simnet.Behaviour{Cap: 100, Auth: true, Admits: simnet.AdmitMembers}, events: many(1, 500), held: all, hole: store.HolePolicy, open: true, cause: dial.CauseReadRestricted},
+		{name: "auth, for nobody", be: simnet.Behaviour{Cap: 100, Auth: true, Admits: simnet.AdmitNone}, events: many(1, 500), held: all, hole: store.HoleAuth, open: true, cause: dial.CauseReadAuth},
 		{name: "notice before eose", be: fault(simnet.Fault{What: simnet.NoticeEOSE}, 5), events: many(1, 1000)},
 		{name: "closed half-way", be: fault(simnet.Fault{What: simnet.Closed, N: 40}, 4), events: many(1, 1000)},
 		{name: "connection reset", be: fault(simnet.Fault{What: simnet.Reset, N: 25}, 6), events: many(1, 1000)},
@@ -227,7 +229,6 @@ func TestSync(t *testing.T) {
 		{name: "events after eose", be: fault(simnet.Fault{What: simnet.Late, N: 2}, 5), events: many(1, 1000)},
 		{name: "events outside of the window", be: fault(simnet.Fault{What: simnet.Outside, N: 2}, 5), events: many(1, 1000)},
 		{name: "oversized messages", be: fault(simnet.Fault{What: simnet.Oversize, N: 5 << 20}, 5), events: many(1, 1000), hole: store.HoleOversize},
-		{name: "rate limit", be: simnet.Behaviour{Cap: 100, Rate: simnet.Rate{Requests: 8}}, events: many(1, 1000), visits: 4, open: true, cause: dial.CauseRateLimited},
 		{name: "future", events: lot(many(1, 50), burst(2, 10, now+5000, 1), burst(3, 10, now+500, 1))},
 	}
 	for _, test := range tests {

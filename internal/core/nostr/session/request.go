@@ -68,10 +68,10 @@ func (s *Session) Req(ctx context.Context, f nostr.Filter, visit func(raw []byte
 	if visit == nil {
 		return Page{}, errors.New("request without a visit")
 	}
-	return s.req(ctx, f, visit, nil)
+	return s.req(ctx, visit, nil, f)
 }
 
-// Tail sends one filter as a REQ whose subscription stays open. Until its EOSE it
+// Tail sends filters as a REQ whose subscription stays open. Until its EOSE it
 // is as Req. Then stood is called, and what arrives at the relay is handed to
 // visit, for days if need be and with any silence between, until the relay ends
 // the subscription, the connection is lost, or visit or the context ends it. A
@@ -80,16 +80,16 @@ func (s *Session) Req(ctx context.Context, f nostr.Filter, visit func(raw []byte
 //
 // Of the page, Notices, Malformed and Oversize count up to the end, as do its
 // sums. Errors are as of Req.
-func (s *Session) Tail(ctx context.Context, f nostr.Filter, visit func(raw []byte) error, stood func()) (Page, error) {
+func (s *Session) Tail(ctx context.Context, filters []nostr.Filter, visit func(raw []byte) error, stood func()) (Page, error) {
 	if visit == nil || stood == nil {
 		return Page{}, errors.New("tail without a visit")
 	}
-	return s.req(ctx, f, visit, stood)
+	return s.req(ctx, visit, stood, filters...)
 }
 
-func (s *Session) req(ctx context.Context, f nostr.Filter, visit func([]byte) error, stood func()) (Page, error) {
+func (s *Session) req(ctx context.Context, visit func([]byte) error, stood func(), filters ...nostr.Filter) (Page, error) {
 	r, err := s.run(ctx, visit, stood, func(dst []byte, sub string) []byte {
-		return nostr.AppendREQ(dst, sub, f)
+		return nostr.AppendREQ(dst, sub, filters...)
 	})
 	if r == nil {
 		return Page{}, err

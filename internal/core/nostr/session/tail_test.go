@@ -114,7 +114,7 @@ func TestTail(t *testing.T) {
 				defer cancel()
 				begin, events := time.Now(), 0
 				var stood time.Duration
-				page, err := s.Tail(ctx, nostr.Filter{}, func([]byte) error { events++; return test.visit }, func() { stood = time.Since(begin) })
+				page, err := s.Tail(ctx, []nostr.Filter{{}}, func([]byte) error { events++; return test.visit }, func() { stood = time.Since(begin) })
 				if page.End.Kind != test.end || !errors.Is(err, test.err) {
 					t.Errorf("ended by %s, %v; want %s, %v", page.End.Kind, err, test.end, test.err)
 				}
@@ -142,7 +142,7 @@ func TestTailAnswersNothing(t *testing.T) {
 	}), func(t *testing.T, s *session.Session) {
 		stood, ended := make(chan struct{}), make(chan session.Page)
 		go func() {
-			page, err := s.Tail(t.Context(), nostr.Filter{}, ignore, func() { close(stood) })
+			page, err := s.Tail(t.Context(), []nostr.Filter{{}}, ignore, func() { close(stood) })
 			if err != nil {
 				t.Error(err)
 			}

@@ -144,17 +144,18 @@ func (db *DB) Holes(ctx context.Context, relay store.RelayID, filter store.Filte
 
 const (
 	sqlCalibration = `SELECT at, max_limit, largest_page, page_order, post_filtering, exclusive_until, ignores_until, counts, open_refused,
-			no_negentropy, negentropy_cause, negentropy_most, author_list, auth
+			no_negentropy, negentropy_cause, negentropy_most, author_list, auth, overlap, visit_every
 		FROM calibration WHERE relay_id = $1`
 	sqlSaveCalibration = `INSERT INTO calibration
 		(relay_id, at, max_limit, largest_page, page_order, post_filtering, exclusive_until, ignores_until, counts, open_refused,
-		no_negentropy, negentropy_cause, negentropy_most, author_list, auth)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+		no_negentropy, negentropy_cause, negentropy_most, author_list, auth, overlap, visit_every)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 		ON CONFLICT (relay_id) DO UPDATE SET at = excluded.at, max_limit = excluded.max_limit, largest_page = excluded.largest_page,
 			page_order = excluded.page_order, post_filtering = excluded.post_filtering, exclusive_until = excluded.exclusive_until,
 			ignores_until = excluded.ignores_until, counts = excluded.counts, open_refused = excluded.open_refused,
 			no_negentropy = excluded.no_negentropy, negentropy_cause = excluded.negentropy_cause, negentropy_most = excluded.negentropy_most,
-			author_list = excluded.author_list, auth = excluded.auth`
+			author_list = excluded.author_list, auth = excluded.auth,
+			overlap = excluded.overlap, visit_every = excluded.visit_every`
 )
 
 // Calibration implements store.Coverages.
@@ -162,7 +163,7 @@ func (db *DB) Calibration(ctx context.Context, relay store.RelayID) (store.Calib
 	c := store.Calibration{Relay: relay}
 	err := db.read(ctx, func(q querier) error {
 		err := q.QueryRow(ctx, sqlCalibration, int32(relay)).Scan(&c.At, &c.Limit, &c.LargestPage, &c.Order, &c.PostFiltering,
-			&c.ExclusiveUntil, &c.IgnoresUntil, &c.Counts, &c.OpenRefused, &c.NoNegentropy, &c.NegentropyCause, &c.NegentropyMost, &c.AuthorList, &c.Auth)
+			&c.ExclusiveUntil, &c.IgnoresUntil, &c.Counts, &c.OpenRefused, &c.NoNegentropy, &c.NegentropyCause, &c.NegentropyMost, &c.AuthorList, &c.Auth, &c.Overlap, &c.Every)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -178,7 +179,7 @@ func (db *DB) Calibration(ctx context.Context, relay store.RelayID) (store.Calib
 func (db *DB) SaveCalibration(ctx context.Context, c store.Calibration) error {
 	err := db.write(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, sqlSaveCalibration, int32(c.Relay), c.At, int32(c.Limit), int32(c.LargestPage), string(c.Order),
-			c.PostFiltering, c.ExclusiveUntil, c.IgnoresUntil, c.Counts, c.OpenRefused, c.NoNegentropy, c.NegentropyCause, c.NegentropyMost, int32(c.AuthorList), string(c.Auth))
+			c.PostFiltering, c.ExclusiveUntil, c.IgnoresUntil, c.Counts, c.OpenRefused, c.NoNegentropy, c.NegentropyCause, c.NegentropyMost, int32(c.AuthorList), string(c.Auth), c.Overlap, c.Every)
 		return err
 	})
 	if err != nil {

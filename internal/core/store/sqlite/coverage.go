@@ -194,12 +194,12 @@ func (s *saving) holes() error {
 
 const (
 	sqlCalibration = `SELECT at, max_limit, largest_page, page_order, post_filtering, exclusive_until, ignores_until, counts, open_refused,
-			no_negentropy, negentropy_cause, negentropy_most, author_list, auth
+			no_negentropy, negentropy_cause, negentropy_most, author_list, auth, overlap, visit_every
 		FROM calibration WHERE relay_id = ?`
 	sqlSaveCalibration = `INSERT OR REPLACE INTO calibration
 		(relay_id, at, max_limit, largest_page, page_order, post_filtering, exclusive_until, ignores_until, counts, open_refused,
-		no_negentropy, negentropy_cause, negentropy_most, author_list, auth)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+		no_negentropy, negentropy_cause, negentropy_most, author_list, auth, overlap, visit_every)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 )
 
 // Calibration implements store.Coverages.
@@ -211,7 +211,7 @@ func (db *DB) Calibration(ctx context.Context, relay store.RelayID) (store.Calib
 				Relay: relay, At: r.int(0), Limit: int(r.int(1)), LargestPage: int(r.int(2)), Order: store.PageOrder(r.text(3)),
 				PostFiltering: r.bool(4), ExclusiveUntil: r.bool(5), IgnoresUntil: r.bool(6), Counts: r.bool(7), OpenRefused: r.bool(8),
 				NoNegentropy: r.int(9), NegentropyCause: r.text(10), NegentropyMost: r.int(11),
-				AuthorList: int(r.int(12)), Auth: store.AuthResult(r.text(13)),
+				AuthorList: int(r.int(12)), Auth: store.AuthResult(r.text(13)), Overlap: r.int(14), Every: r.int(15),
 			}
 		}, sqlCalibration, int64(relay))
 		return err
@@ -227,7 +227,7 @@ func (db *DB) SaveCalibration(ctx context.Context, c store.Calibration) error {
 	err := db.write(ctx, func(w *writer) error {
 		_, err := w.c.exec(sqlSaveCalibration, int64(c.Relay), c.At, int64(c.Limit), int64(c.LargestPage), string(c.Order),
 			integer(c.PostFiltering), integer(c.ExclusiveUntil), integer(c.IgnoresUntil), integer(c.Counts), integer(c.OpenRefused),
-			c.NoNegentropy, c.NegentropyCause, c.NegentropyMost, int64(c.AuthorList), string(c.Auth))
+			c.NoNegentropy, c.NegentropyCause, c.NegentropyMost, int64(c.AuthorList), string(c.Auth), c.Overlap, c.Every)
 		return err
 	})
 	if err != nil {

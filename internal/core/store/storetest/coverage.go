@@ -104,7 +104,7 @@ func testCoverages(t *testing.T, open opener) {
 			}
 			f.equal("at first", store.Calibration{Relay: r[0].ID}, look(r[0].ID))
 			for _, c := range []store.Calibration{
-				{Relay: r[0].ID, At: base, Limit: 500, LargestPage: 499, Order: store.OrderNewest, PostFiltering: true, ExclusiveUntil: true, IgnoresUntil: true, Counts: true, OpenRefused: true, NoNegentropy: base + 7, NegentropyCause: "notice", NegentropyMost: 1 << 40, AuthorList: 500, Auth: store.AuthRefused},
+				{Relay: r[0].ID, At: base, Limit: 500, LargestPage: 499, Order: store.OrderNewest, PostFiltering: true, ExclusiveUntil: true, IgnoresUntil: true, Counts: true, OpenRefused: true, NoNegentropy: base + 7, NegentropyCause: "notice", NegentropyMost: 1 << 40, AuthorList: 500, Auth: store.AuthRefused, Overlap: 3 * store.Day, Every: 7200},
 				{Relay: r[0].ID, At: base - 1, Order: store.OrderUnsorted, Counts: true},
 				{Relay: r[0].ID},
 			} {

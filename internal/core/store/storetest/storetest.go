@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"job", testJobs},
 		{"archive", testArchive},
 		{"coverage", testCoverages},
+		{"pace", testPaces},
 		{"tail", testTails},
 		{"holding", testHoldings},
 		{"check", testChecks},
