@@ -406,6 +406,7 @@ func (v *visit) account(p *page, asked store.Interval) {
 		default:
 			if f.Verdict == archive.New {
 				p.isNew(f.CreatedAt)
+				v.cameLate(f.CreatedAt)
 			} else {
 				p.knownHi = max(p.knownHi, f.CreatedAt)
 			}

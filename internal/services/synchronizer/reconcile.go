@@ -115,10 +115,7 @@ func (v *visit) runs(ctx context.Context) error {
 		case errors.Is(err, negentropy.ErrStale) && !stale:
 			stale, again = true, true // something came meanwhile
 		case errors.Is(err, negentropy.ErrStale):
-			if _, err := v.store.RecountHeld(ctx, v.relay.ID, whole); err != nil {
-				return v.local(ctx, fmt.Errorf("recount days: %w", err))
-			}
-			return errSetback
+			return v.recount(ctx, err, whole)
 		case err != nil:
 			return err
 		}
@@ -392,7 +389,7 @@ func (x *exchange) hide(ctx context.Context, known []store.Interval) (around [2]
 		return around, x.v.local(ctx, fmt.Errorf("read a day: %w", err))
 	}
 	if len(refs) < 2 {
-		return around, negentropy.ErrStale
+		return around, &negentropy.StaleError{Lo: x.days[r.from].Start, Hi: x.days[r.until-1].Start + store.Day - 1}
 	}
 	slices.SortFunc(refs, compareRefs)
 	from := dice.IntN(max(1, len(refs)-nest))

@@ -8,6 +8,7 @@ import (
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/nostr/negentropy"
+	"bigbrotr/internal/core/nostr/session"
 	"bigbrotr/internal/core/store"
 )
 
@@ -31,6 +32,7 @@ type fetched struct {
 	unsure  bool              // some could not be asked for
 	refused []nostr.Ref       // came, with a wrong id or signature
 	passing []nostr.ID        // came, of an ephemeral kind: not to be archived
+	opaque  []nostr.ID        // came, twice, in a form or size that cannot be read
 }
 
 // fetch asks for events by id, and saves them. Who gives fewer than were asked
@@ -40,6 +42,7 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 	out := &fetched{came: map[nostr.ID]bool{}}
 	queue := slices.Collect(slices.Chunk(slices.Clone(ids), fetchIDs))
 	budget, faults := 16+len(ids), 0
+	unread := map[nostr.ID]int{}
 	var left []lacking
 	for len(queue)+len(left) > 0 {
 		if len(queue) == 0 {
@@ -83,7 +86,15 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 		}
 		before := len(chunk)
 		chunk = slices.DeleteFunc(chunk, func(id nostr.ID) bool { return out.came[id] })
-		clean := p.clean() && p.unread+p.oversize == 0
+		opaque := p.unread+p.oversize > 0 || p.end.Kind == session.Oversize
+		clean := p.clean() && !opaque
+		if opaque && before == 1 && len(chunk) == 1 {
+			// Nothing else was asked for, so this is what cannot be read.
+			if unread[chunk[0]]++; unread[chunk[0]] == fetchTries {
+				out.opaque = append(out.opaque, chunk[0])
+				continue
+			}
+		}
 		switch {
 		case len(chunk) == 0:
 			faults = 0
@@ -95,10 +106,12 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 		case clean && len(chunk) <= max(1, v.cal.LargestPage):
 			left = append(left, lacking{p.from, chunk})
 		case !clean && len(chunk) == 1:
-			faults++
+			if !opaque {
+				faults++
+			}
 			queue = append(queue, chunk)
 		default:
-			if !clean {
+			if !clean && !opaque {
 				faults++
 			}
 			half := (len(chunk) + 1) / 2
@@ -280,6 +293,7 @@ func seconds(lo, hi negentropy.Bound) (from, until int64) {
 // taken is what came of the ids that a relay has named.
 type taken struct {
 	refused []nostr.Ref // with their own times
+	opaque  []named     // with the times they were named in
 }
 
 // take brings what a relay has named into its set: as claimed what is archived
@@ -332,6 +346,9 @@ func (v *visit) take(ctx context.Context, need []named) (*taken, bool, error) {
 			}
 			out.refused = append(out.refused, got.refused...)
 			passing = append(passing, got.passing...)
+			for _, id := range got.opaque {
+				out.opaque = append(out.opaque, place[id])
+			}
 			left, unsure = got.left, unsure || got.unsure
 		}
 		batch = store.Batch{Relay: v.relay.ID, SeenAt: v.now().Unix()}
@@ -343,6 +360,11 @@ func (v *visit) take(ctx context.Context, need []named) (*taken, bool, error) {
 		}
 		for _, id := range passing {
 			batch.Refused = append(batch.Refused, nostr.Ref{ID: id, CreatedAt: place[id].lo})
+		}
+		for _, n := range out.opaque {
+			if _, ok := place[n.id]; ok {
+				batch.Refused = append(batch.Refused, nostr.Ref{ID: n.id, CreatedAt: n.lo})
+			}
 		}
 		for _, r := range out.refused {
 			if n, ok := place[r.ID]; ok {
@@ -373,7 +395,7 @@ func (v *visit) gone(ctx context.Context, have []nostr.Ref) (unsure bool, err er
 		ids = append(ids, archived[i])
 	}
 	got, err := v.fetch(ctx, ids)
-	if err != nil || got.unsure {
+	if err != nil || got.unsure || len(got.opaque) > 0 {
 		return true, err
 	}
 	if len(got.came) > 0 {
@@ -597,6 +619,11 @@ func (v *visit) claimSettled(ctx context.Context, x *exchange, level store.Level
 			for _, r := range t.refused {
 				if inside(iv, r.CreatedAt) {
 					c.holes = append(c.holes, v.hole(store.Interval{Lo: r.CreatedAt, Hi: r.CreatedAt}, store.AnyKind, store.HoleInvalid, 1, retryInvalid))
+				}
+			}
+			for _, n := range t.opaque {
+				if lo, hi := max(iv.Lo, n.lo), min(iv.Hi, n.hi); lo <= hi {
+					c.holes = append(c.holes, v.hole(store.Interval{Lo: lo, Hi: hi}, store.AnyKind, store.HoleOversize, 1, retryInvalid))
 				}
 			}
 			v.proved = append(v.proved, c)

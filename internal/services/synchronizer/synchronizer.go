@@ -59,7 +59,8 @@ type Config struct {
 	// Limit is the number of events asked for in a page.
 	Limit int `yaml:"limit"`
 	// Overlap is how far below the top of what is proved each pass begins, for
-	// the events that reach a relay late.
+	// the events that reach a relay late. How late they come is learned for each
+	// relay, and less is read in most passes, or more.
 	Overlap config.Duration `yaml:"overlap"`
 	// Idle is how long an answer may be silent.
 	Idle config.Duration `yaml:"idle"`
@@ -393,6 +394,7 @@ func (s *Service) visit(ctx context.Context, r store.Relay, b budget, progress f
 	s.remember(v, end == nil)
 	if end == nil {
 		v.rhythm(s.cfg.Every.Std(), s.cfg.EveryMost.Std())
+		v.learnOverlap(s.cfg.Overlap.Std())
 	}
 	v.report.Cause = causeOf(end)
 	// Nothing of this may be lost to the stop that ended the visit.
@@ -445,6 +447,7 @@ func (s *Service) arrive(ctx context.Context, r store.Relay, b budget, progress 
 		s.paces.leave(v.relayPace)
 		return nil, err
 	}
+	v.setOverlap(s.cfg.Overlap.Std(), s.cfg.Every.Std())
 	return v, nil
 }
 
@@ -483,6 +486,11 @@ func (v *visit) about(ctx context.Context, f nostr.Filter) error {
 	}
 	v.filter, v.filterID = f, id
 	v.listIDs = append(v.listIDs, id)
+	coverage, err := v.store.Coverage(ctx, v.relay.ID, id)
+	if err != nil {
+		return v.local(ctx, fmt.Errorf("read coverage: %w", err))
+	}
+	v.covered = settled(coverage, maxTime, nil)
 	v.sums.unproved.Add(float64(v.unproved))
 	v.top, v.shown, v.unproved = 0, 0, 0
 	return nil

@@ -51,7 +51,9 @@ type visit struct {
 	ends     bool // an end of the time wanted is set
 	party    bool // we may be one of those whom private events are for
 	overlap  int64
-	top      int64 // the newest second that was proved before this visit
+	top      int64            // the newest second that was proved before this visit
+	covered  []store.Interval // what was claimed when the visit began with the filter
+	lateBy   int64            // how far below top the latest event lay that came late
 	tail     store.Tail
 	ahead    map[store.FilterID]bool // what is dated far ahead was read to its end
 	every    time.Duration           // how often a relay is sampled; 0: never

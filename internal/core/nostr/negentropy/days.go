@@ -72,6 +72,16 @@ func (d *Days) Plan(most int64) []Ask {
 	return plan
 }
 
+// StaleError says which items do not fit. It is an ErrStale.
+type StaleError struct{ Lo, Hi int64 } // the first and the last second of the day
+
+func (e *StaleError) Error() string {
+	return fmt.Sprintf("items from %d to %d: %v", e.Lo, e.Hi, ErrStale)
+}
+
+// Is implements errors.Is.
+func (*StaleError) Is(target error) bool { return target == ErrStale }
+
 // day returns the index of the day that b lies in, or -1 before all days.
 func (d *Days) day(b Bound) int {
 	return sort.Search(len(d.days), func(i int) bool { return At(d.days[i].Start).Compare(b) > 0 }) - 1
@@ -93,7 +103,7 @@ func (d *Days) items(ctx context.Context, day int) (*Vector, error) {
 	}
 	v := NewVector(items)
 	if v.first(v.Len()) != d.days[day].Accumulator {
-		return nil, fmt.Errorf("items from %d to %d: %w", d.days[day].Start, until, ErrStale)
+		return nil, &StaleError{Lo: d.days[day].Start, Hi: until}
 	}
 	d.held[d.turn].day, d.held[d.turn].items = day, v
 	d.turn = (d.turn + 1) % len(d.held)
