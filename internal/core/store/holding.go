@@ -72,6 +72,9 @@ func SumSpan(day int64) Interval {
 	return span
 }
 
+// AlikeSample is how many events Holdings.Alike looks at.
+const AlikeSample = 200
+
 // HeldDays makes what Holdings.HeldDays returns of the sums of days, which are
 // added by ascending day.
 type HeldDays struct {
@@ -115,6 +118,10 @@ type Holdings interface {
 	Holdings(ctx context.Context, relay RelayID, ids []nostr.ID, within Interval) ([]Holding, error)
 	// ScanMissing yields what a relay withholds and what is refused of it, by id.
 	ScanMissing(ctx context.Context, relay RelayID) iter.Seq2[Missing, error]
+	// Alike returns, of the other relays whose sums are kept and hold at least least
+	// ids, the one that has most of the newest AlikeSample events of a relay, and of
+	// those that have as many, the one with the largest set; 0 when there is none.
+	Alike(ctx context.Context, relay RelayID, least int64) (RelayID, error)
 	// RecountHeld counts the days that lie in an interval, or reach into it, anew
 	// from the ids, repairs their sums and returns what differed. What
 	// negentropy.ErrStale says of a day that does not change asks for it. Sums

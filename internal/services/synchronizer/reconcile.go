@@ -222,30 +222,24 @@ func (v *visit) prepare(ctx context.Context, win store.Interval) (*exchange, err
 	return x, nil
 }
 
-// resemble takes the set of the relay that has most in the place of one of which
+// resemble takes the set of the relay that seems most alike in the place of one of which
 // nothing is known: relays that hold the same are common, and what is equal need
 // not be listed.
 func (v *visit) resemble(ctx context.Context, x *exchange) error {
 	v.neg.alone = true // unless one is found
-	relays, err := v.store.RelaySummaries(ctx, store.RelayQuery{Limit: 1000})
+	most, err := v.store.Alike(ctx, v.relay.ID, alike)
 	if err != nil {
-		return v.local(ctx, fmt.Errorf("look for a relay alike: %w", err))
+		return v.local(ctx, err)
 	}
-	var most store.RelaySummary
-	for _, r := range relays {
-		if r.Named > most.Named && r.ID != v.relay.ID {
-			most = r
-		}
-	}
-	if most.Named < alike {
+	if most == 0 {
 		return nil
 	}
-	days, err := v.store.HeldDays(ctx, most.ID, v.now().Unix())
+	days, err := v.store.HeldDays(ctx, most, v.now().Unix())
 	if err != nil {
 		return v.local(ctx, fmt.Errorf("read sums of days: %w", err))
 	}
 	v.neg.alone = false
-	x.like, x.days, x.open = most.ID, days, nil
+	x.like, x.days, x.open = most, days, nil
 	x.held = x.count(x.win)
 	return nil
 }

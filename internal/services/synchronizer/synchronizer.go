@@ -166,7 +166,6 @@ type Store interface {
 	store.Samples
 	Events(ctx context.Context, q store.EventQuery) ([]store.Stored, store.Cursor, error)
 	Authors(ctx context.Context, relay store.RelayID, limit int) ([]nostr.PubKey, error)
-	RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.RelaySummary, error)
 	LatestChecks(ctx context.Context, relay store.RelayID) ([]store.Check, error)
 	RelayCoverage(ctx context.Context, id store.RelayID) ([]store.Coverage, []store.Hole, error)
 	Filter(ctx context.Context, id store.FilterID) (nostr.Filter, error)

@@ -688,3 +688,31 @@ func (db *DB) countHeld(ctx context.Context, relay store.RelayID) ([]int64, erro
 	}
 	return days, nil
 }
+
+const sqlAlike = `
+	WITH sample AS MATERIALIZED (
+		SELECT event_seq, created_at FROM sighting WHERE relay_id = $1 AND gone_at IS NULL ORDER BY created_at DESC LIMIT $3
+	), common AS (
+		SELECT o.relay_id, count(*) AS n FROM sample s
+		CROSS JOIN LATERAL (SELECT g.relay_id FROM sighting g WHERE g.created_at = s.created_at AND g.event_seq = s.event_seq AND g.gone_at IS NULL OFFSET 0) o
+		GROUP BY o.relay_id
+	), held AS (
+		SELECT relay_id, sum(n) AS n FROM relay_day WHERE relay_id <> $1 GROUP BY relay_id
+	)
+	SELECT h.relay_id FROM held h LEFT JOIN common c ON c.relay_id = h.relay_id WHERE h.n >= $2
+	ORDER BY coalesce(c.n, 0) DESC, h.n DESC, h.relay_id LIMIT 1`
+
+// Alike implements store.Holdings.
+func (db *DB) Alike(ctx context.Context, relay store.RelayID, least int64) (id store.RelayID, err error) {
+	err = db.read(ctx, func(q querier) error {
+		err := q.QueryRow(ctx, sqlAlike, int32(relay), least, int64(store.AlikeSample)).Scan(&id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			id, err = 0, nil
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("look for a relay like %d: %w", relay, err)
+	}
+	return id, nil
+}

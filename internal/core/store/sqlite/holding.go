@@ -748,3 +748,23 @@ func (db *DB) countHeld(ctx context.Context, relay int64) (days []int64, err err
 	}
 	return append(days, slices.Sorted(maps.Keys(is.days))...), nil
 }
+
+const sqlAlike = `
+	WITH sample AS (SELECT event_seq FROM sighting WHERE relay_id = ?1 AND gone_at IS NULL ORDER BY event_seq DESC LIMIT ?3),
+	common AS (SELECT o.relay_id, count(*) AS n FROM sample s CROSS JOIN sighting o INDEXED BY sighting_event
+		WHERE o.event_seq = s.event_seq AND o.gone_at IS NULL GROUP BY o.relay_id),
+	held AS (SELECT relay_id, sum(n) AS n FROM relay_day WHERE relay_id <> ?1 GROUP BY relay_id)
+	SELECT h.relay_id FROM held h LEFT JOIN common c ON c.relay_id = h.relay_id WHERE h.n >= ?2
+	ORDER BY coalesce(c.n, 0) DESC, h.n DESC, h.relay_id LIMIT 1`
+
+// Alike implements store.Holdings.
+func (db *DB) Alike(ctx context.Context, relay store.RelayID, least int64) (id store.RelayID, err error) {
+	err = db.read(ctx, func(c *conn) error {
+		_, err := c.one(ctx, func(r row) { id = store.RelayID(r.int(0)) }, sqlAlike, int64(relay), least, int64(store.AlikeSample))
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("look for a relay like %d: %w", relay, err)
+	}
+	return id, nil
+}
