@@ -285,10 +285,12 @@ func TestStop(t *testing.T) {
 // complete to the next.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
+	// Not a complaint about rates, after which it would be left alone for long.
+	const more = "error: no more of this"
 	for _, b := range []simnet.Behaviour{
-		{Cap: 5, Rate: simnet.Rate{Requests: 9}},
-		{Cap: 5, Rate: simnet.Rate{Requests: 13}, Count: simnet.CountExact, ExclusiveUntil: true},
-		{Cap: 20, Rate: simnet.Rate{Requests: 11}},
+		{Cap: 5, Rate: simnet.Rate{Requests: 9, Text: more}},
+		{Cap: 5, Rate: simnet.Rate{Requests: 13, Text: more}, Count: simnet.CountExact, ExclusiveUntil: true},
+		{Cap: 20, Rate: simnet.Rate{Requests: 11, Text: more}},
 	} {
 		n := network(t, 45)
 		var events []*simnet.Event

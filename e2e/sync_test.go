@@ -245,7 +245,7 @@ func TestSyncJSON(t *testing.T) {
 	}
 	want := map[string]string{
 		"url": "string", "requests": "float64", "events_received": "float64", "bytes_received": "float64", "bytes_sent": "float64", "new": "float64",
-		"known": "float64", "claimed": "float64", "withheld": "float64", "gone": "float64", "negentropy": "string", "coverage": "[]interface {}", "holes": "[]interface {}", "cause": "string", "tail": "map[string]interface {}",
+		"known": "float64", "claimed": "float64", "withheld": "float64", "gone": "float64", "negentropy": "string", "auth": "string", "authors": "float64", "coverage": "[]interface {}", "holes": "[]interface {}", "cause": "string", "tail": "map[string]interface {}",
 	}
 	lines := strings.Split(strings.TrimSpace(done.stdout), "\n")
 	if len(lines) != 2 {

@@ -155,6 +155,8 @@ type Rate struct {
 	// Per is the time after which the count starts again; 0 means never on
 	// the same connection.
 	Per time.Duration
+	// Text is with what further ones are refused; empty means as rate-limited.
+	Text string
 }
 
 // Writes is how a relay receives events. The zero value takes every valid one,

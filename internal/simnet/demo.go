@@ -133,6 +133,11 @@ func Hostile(rng *rand.Rand) Behaviour {
 	if coin(60) {
 		b.Negentropy = hostileNegentropy(rng)
 	}
+	if coin(20) {
+		b.MostAuthors = []int{1, 20, 100}[rng.IntN(3)]
+	}
+	b.Admits = []Admission{AdmitAll, AdmitNone, AdmitMembers}[rng.IntN(3)]
+	b.Parties = len(b.Restricted) > 0 && coin(30)
 	return b
 }
 

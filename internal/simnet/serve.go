@@ -1,6 +1,7 @@
 package simnet
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -262,7 +263,7 @@ func (c *conversation) refusal(be *Behaviour, filters []nostr.Filter) string {
 			c.since, c.asked = now, 0
 		}
 		if c.asked++; c.asked > be.Rate.Requests {
-			return "rate-limited: slow down"
+			return cmp.Or(be.Rate.Text, "rate-limited: slow down")
 		}
 	}
 	if be.MaxSubs > 0 {

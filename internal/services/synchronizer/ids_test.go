@@ -120,7 +120,7 @@ func TestStale(t *testing.T) {
 func TestOverlap(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
-	v := &visit{covered: []store.Interval{{Lo: 0, Hi: 1000 * store.Day}}, top: 1000 * store.Day}
+	v := &visit{budget: budget{requests: 1}, covered: []store.Interval{{Lo: 0, Hi: 1000 * store.Day}}, top: 1000 * store.Day}
 	v.now = func() time.Time { return time.Unix(1001*store.Day, 0) }
 	learn := func(late time.Duration) time.Duration {
 		v.lateBy = 0
@@ -168,6 +168,11 @@ func TestOverlap(t *testing.T) {
 	if whole < 7 || whole > 9 {
 		t.Errorf("all is read in %d of 72 visits", whole)
 	}
+	v.budget, v.draw = budget{}, func(n int64) int64 { return n - 1 }
+	if v.setOverlap(3*day, time.Hour); v.overlap != int64((3 * day).Seconds()) {
+		t.Errorf("without bounds %d s are read again", v.overlap)
+	}
+	v.budget.requests = 1
 	v.cal.Every = 86400
 	if v.setOverlap(3*day, time.Hour); v.overlap != int64((3 * day).Seconds()) {
 		t.Errorf("once a day %d s are read again", v.overlap)

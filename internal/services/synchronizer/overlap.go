@@ -19,7 +19,8 @@ const (
 	wholeReads = 8
 )
 
-// setOverlap says how far below what is proved this visit reads again.
+// setOverlap says how far below what is proved this visit reads again. A visit
+// without bounds reads all that is configured, and what was learned beyond that.
 func (v *visit) setOverlap(configured, every time.Duration) {
 	v.overlap = int64(configured.Seconds())
 	learned := v.cal.Overlap
@@ -27,7 +28,7 @@ func (v *visit) setOverlap(configured, every time.Duration) {
 		return
 	}
 	rhythm := max(int64(every.Seconds()), v.cal.Every, 1)
-	if learned > v.overlap || v.draw(v.overlap) >= wholeReads*rhythm {
+	if learned > v.overlap || v.budget != (budget{}) && v.draw(v.overlap) >= wholeReads*rhythm {
 		v.overlap = learned
 	}
 }
