@@ -268,4 +268,7 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%v, %d: %v", test.interval, test.batch, err)
 		}
 	}
+	if list := finder.DefaultConfig().Sources; len(list) != 0 {
+		t.Errorf("sources that nobody configured: %+v", list)
+	}
 }

@@ -232,3 +232,17 @@ func TestOptOut(t *testing.T) {
 	run()
 	check("none", map[string]string{"wss://a.nostr.org": "spam", "d.nostr.org": store.OptedOutRobots}, "wss://b.nostr.org/x", "wss://c.nostr.org")
 }
+
+// TestMonitorsAmongSeeds checks that reports of other monitors are found by a new
+// archive: relays that carry them are seeds.
+func TestMonitorsAmongSeeds(t *testing.T) {
+	db := newStore(t)
+	_, err := cycle(t, db, "", relay.Rules{})
+	must(t, err)
+	have := candidates(t, db)
+	for _, url := range []string{"wss://relay.nostr.watch", "wss://history.nostr.watch", "wss://relaypag.es", "wss://monitorlizard.nostr1.com"} {
+		if !slices.Contains(have, url) {
+			t.Errorf("%s is no seed", url)
+		}
+	}
+}

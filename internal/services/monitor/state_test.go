@@ -1,13 +1,16 @@
 package monitor
 
 import (
+	"encoding/json"
 	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
 	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/services/monitor/probe"
 )
 
 const day = 86400
@@ -193,6 +196,34 @@ func TestOutcomeSchedule(t *testing.T) {
 		}
 		if o.Failures != failures+1 || o.Next.Attempts != failures+1 {
 			t.Errorf("failure %d is counted as %d", failures+1, o.Failures)
+		}
+	}
+}
+
+// TestGeohash checks that no more is said of where a relay is than is known.
+func TestGeohash(t *testing.T) {
+	lat, lon := 52.52, 13.405
+	for _, test := range []struct {
+		name  string
+		place probe.Place
+		want  string
+	}{
+		{"a city", probe.Place{Country: "DE", City: "Berlin", Lat: &lat, Lon: &lon, Precision: probe.PreciseCity}, "u33db"},
+		{"a country", probe.Place{Country: "DE", Precision: probe.PreciseCountry}, ""},
+		{"at many places", probe.Place{Anycast: true, Precision: probe.PreciseNone}, ""},
+	} {
+		data, err := json.Marshal(test.place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := relay.Parse("wss://relay.example.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := Report{Relay: store.Relay{URL: u}, Checks: append(checks("", ""), store.Check{Probe: "geo", OK: true, Document: &store.Document{Type: "geo", Data: data}})}
+		report, ok := r.report(nil)
+		if !ok || report.Geohash != test.want {
+			t.Errorf("%s: geohash %q, want %q", test.name, report.Geohash, test.want)
 		}
 	}
 }

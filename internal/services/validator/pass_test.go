@@ -251,7 +251,7 @@ func pass(t testing.TB, wants wanted, cfg validator.Config, dialer func(dial.Con
 }
 
 // TestFirstPass has one cycle meet every way of being dead, many times over. It
-// takes as long as those take that are silent for half of their time, 128 at
+// takes as long as those take that are silent for half of their time, 256 at
 // once.
 func TestFirstPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

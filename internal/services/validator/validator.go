@@ -44,7 +44,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Interval:       config.Duration(10 * time.Second),
-		Parallel:       128,
+		Parallel:       256,
 		Timeout:        config.Duration(15 * time.Second),
 		OverlayTimeout: config.Duration(90 * time.Second),
 		Retry:          config.Duration(time.Minute),
