@@ -208,7 +208,7 @@ func TestGeohash(t *testing.T) {
 		place probe.Place
 		want  string
 	}{
-		{"a city", probe.Place{Country: "DE", City: "Berlin", Lat: &lat, Lon: &lon, Precision: probe.PreciseCity}, "u33db"},
+		{"a city", probe.Place{Country: "DE", City: "Berlin", Lat: &lat, Lon: &lon, Precision: probe.PreciseCity}, "u33dc"},
 		{"a country", probe.Place{Country: "DE", Precision: probe.PreciseCountry}, ""},
 		{"at many places", probe.Place{Anycast: true, Precision: probe.PreciseNone}, ""},
 	} {
