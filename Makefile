@@ -87,8 +87,14 @@ generate: ## make generated files again: the manual and the schema of the config
 	$(GO) generate ./...
 
 .PHONY: picture
-picture: ## take docs/overview.png, the picture of the README, of the running demo
+picture: ## take the pictures of docs/ of the running demo
 	$(GO) test -run '^TestPages$$' -count 1 ./e2e -update
+
+.PHONY: map
+map: ## make the outlines of the world map again, of Natural Earth's data
+	@mkdir -p .cache/map && cp tools/map/package*.json .cache/map
+	cd .cache/map && npm ci --ignore-scripts --no-audit --no-fund
+	NODE_PATH=.cache/map/node_modules node tools/map/outline.js internal/services/api/pages/assets
 
 .PHONY: deps
 deps: ## print the package line for Debian and install what is missing

@@ -3,10 +3,13 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"flag"
-	"fmt"
-	"image"
-	"image/png"
+	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,135 +19,192 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write docs/overview.png, the picture of the README")
+var update = flag.Bool("update", false, "write the pictures of docs/")
 
-// browser is a Chromium without a screen and with a profile of its own. Only
-// loopback is resolved, so that nothing is fetched from elsewhere.
+// browser is Debian's Chromium, driven by e2e/browser/look.js.
 type browser struct {
-	t    *testing.T
-	path string
+	t                 *testing.T
+	chromium, modules string
 }
 
+// newBrowser finds the browser, and installs what drives it once.
 func newBrowser(t *testing.T) browser {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
+	absent := func(what string, err error) {
 		if os.Getenv("CI") != "" {
-			t.Fatal(err)
+			t.Fatalf("%s: %v", what, err)
 		}
-		t.Skipf("no browser: %v", err)
+		t.Skipf("%s: %v", what, err)
 	}
-	return browser{t, path}
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		absent("no browser", err)
+	}
+	for _, tool := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			absent("nothing to drive the browser with", err)
+		}
+	}
+	modules, err := install(t.Context())
+	if err != nil {
+		absent("what drives the browser cannot be installed; this needs the internet once", err)
+	}
+	return browser{t, chromium, modules}
 }
 
-// run returns what Chromium prints and its log.
-func (b browser) run(args ...string) (stdout, stderr string) {
+// install puts what the lock file names into the cache of the tree, once for
+// each state of that file.
+func install(ctx context.Context) (modules string, err error) {
+	const source, cache = "browser", "../.cache/browser"
+	lock, err := os.ReadFile(filepath.Join(source, "package-lock.json"))
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(lock)
+	folder, err := filepath.Abs(filepath.Join(cache, hex.EncodeToString(sum[:6])))
+	if err != nil {
+		return "", err
+	}
+	modules = filepath.Join(folder, "node_modules")
+	if _, err := os.Stat(modules); err == nil {
+		return modules, nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	// Whole or not at all, whoever else does the same.
+	temp, err := os.MkdirTemp(cache, "install-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(temp)
+	for _, name := range []string{"package.json", "package-lock.json"} {
+		text, err := os.ReadFile(filepath.Join(source, name))
+		if err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(filepath.Join(temp, name), text, 0o644); err != nil {
+			return "", err
+		}
+	}
+	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
+	cmd.Dir = temp
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", &exec.Error{Name: "npm ci", Err: errors.New(tail(string(out)))}
+	}
+	if err := os.Rename(temp, folder); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	return modules, nil
+}
+
+// sight is what look.js is asked for; see there.
+type sight struct {
+	Base     string         `json:"base"`
+	Pages    []string       `json:"pages"`
+	Status   map[string]int `json:"status,omitempty"`
+	Shots    string         `json:"shots,omitempty"`
+	Chromium string         `json:"chromium"`
+	Pictures []picture      `json:"pictures,omitempty"`
+}
+
+// picture is one of docs/.
+type picture struct {
+	Page        string `json:"page"`
+	File        string `json:"file"`
+	Width       int    `json:"width"`
+	Height      int    `json:"height"`
+	ColorScheme string `json:"colorScheme"`
+}
+
+// look looks at pages and tells what is wrong with them.
+func (b browser) look(s sight) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
-	defer cancel()
-	profile := b.t.TempDir()
-	cmd := exec.CommandContext(ctx, b.path, append([]string{
-		"--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-		"--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars", "--enable-logging=stderr", "--v=0",
-		"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--user-data-dir=" + profile,
-	}, args...)...)
-	cmd.Env = append(os.Environ(), "HOME="+profile)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		b.t.Fatalf("chromium: %v\n%s", err, tail(errs.String()))
+	s.Chromium = b.chromium
+	task, err := json.Marshal(s)
+	if err != nil {
+		b.t.Fatal(err)
 	}
-	return out.String(), errs.String()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "browser/look.js", string(task))
+	cmd.Env = append(os.Environ(), "NODE_PATH="+b.modules, "HOME="+b.t.TempDir())
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	begin := time.Now()
+	if err := cmd.Run(); err != nil {
+		b.t.Fatalf("look.js: %v\n%s", err, tail(stderr.String()))
+	}
+	var seen struct {
+		Problems []string
+		Looked   int
+		Links    int
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &seen); err != nil {
+		b.t.Fatalf("look.js prints %q: %v", stdout.String(), err)
+	}
+	for _, problem := range seen.Problems {
+		b.t.Error(problem)
+	}
+	b.t.Logf("looked %d times at %d pages and followed %d links in %v", seen.Looked, len(s.Pages), seen.Links, time.Since(begin).Round(time.Second))
+	if want := len(s.Pages) * 2 * 3 * 2; seen.Looked != want {
+		b.t.Errorf("looked %d times, want %d: with and without scripts, at three widths, dark and light", seen.Looked, want)
+	}
 }
 
-// console are the lines of Chromium's log that a page caused.
-var console = regexp.MustCompile(`(?m)^.*(CONSOLE|Content Security Policy|Refused to).*$`)
-
-// TestPages looks at the overview of the demo in a real browser.
+// TestPages looks at every page of the demo in a real browser: at three widths,
+// dark and light, with and without scripts.
 func TestPages(t *testing.T) {
 	b := newBrowser(t)
 	p := start(t, nil, "demo", "--listen", "127.0.0.1:0")
 	address := regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+/`)
 	p.await("its address", func() bool { return address.MatchString(p.stdout.String()) })
-	page := address.FindString(p.stdout.String())
+	base := strings.TrimSuffix(address.FindString(p.stdout.String()), "/")
 	p.await("the demo to be complete", func() bool { return strings.Contains(p.stdout.String(), "visible events") })
-	// The sums behind the cards follow the archive by a cycle.
+	// The sums behind the figures follow the archive by a cycle.
 	p.await("the sums", func() bool {
-		_, _, body := get(t, page)
-		return strings.Contains(body, `class="state up"`) && strings.Contains(body, `<svg class="chart"`)
+		_, _, body := get(t, base+"/")
+		return strings.Contains(body, "<td>reaction</td>") && !strings.Contains(body, "The archive begins")
 	})
 
-	dom, errs := b.run("--dump-dom", page)
-	if trouble := console.FindAllString(errs, -1); len(trouble) > 0 {
-		t.Errorf("the page makes the browser complain: %q", trouble)
+	var list struct{ Relays []struct{ URL string } }
+	ask(t, base+"/relays.json", &list)
+	if len(list.Relays) < 10 {
+		t.Fatalf("%d relays in the list", len(list.Relays))
 	}
-	if rows := strings.Count(dom, `<td class="url">`); rows < 10 {
-		t.Errorf("%d relays in the table", rows)
+	var events struct {
+		Events []struct{ ID, PubKey string }
 	}
-	for _, want := range []string{`class="state up"`, `class="coverage"`, `class="level`, "Events per day", "Proof of completeness", "BigBrotr"} {
-		if !strings.Contains(dom, want) {
-			t.Errorf("%q is not on the page", want)
-		}
-	}
-	// Nothing on the page is done by scripts, and none could run.
-	if _, header, _ := get(t, page); !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") || strings.Contains(header.Get("Content-Security-Policy"), "script-src") {
-		t.Errorf("the policy allows scripts: %q", header.Get("Content-Security-Policy"))
-	}
-	for _, unwanted := range []string{"<script", "NaN", "%!", "http://fonts", "https://cdn"} {
-		if strings.Contains(dom, unwanted) {
-			t.Errorf("%q is on the page", unwanted)
-		}
-	}
-
-	dir := t.ArtifactDir()
-	for _, shot := range []struct {
-		name          string
-		width, height int
-		args          []string
-	}{
-		{"light", 1280, 900, nil},
-		{"dark", 1280, 900, []string{"--blink-settings=preferredColorScheme=0"}},
-		{"narrow", 500, 900, nil}, // no narrower than Chromium's windows are
-	} {
-		file := filepath.Join(dir, shot.name+".png")
-		b.run(append(shot.args, "--screenshot="+file, fmt.Sprintf("--window-size=%d,%d", shot.width, shot.height), page)...)
-		picture, err := png.Decode(bytes.NewReader(read(t, file)))
-		if err != nil {
-			t.Fatalf("%s: %v", shot.name, err)
-		}
-		if width := picture.Bounds().Dx(); width != shot.width {
-			t.Errorf("%s is %d pixels wide, want %d", shot.name, width, shot.width)
-		}
-		if ink := drawn(picture); ink < 0.02 || ink > 0.9 {
-			t.Errorf("%s: %.3f of the picture is drawn on", shot.name, ink)
-		}
-		t.Logf("%s: %s", shot.name, file)
-	}
-	if *update {
-		const picture = "../docs/overview.png"
-		b.run("--screenshot="+mustAbs(t, picture), "--window-size=1280,1280", page)
-		if n := len(read(t, picture)); n > 300<<10 {
-			t.Errorf("the picture has %d bytes", n)
-		}
-	}
+	ask(t, base+"/api/v1/events?kinds=10002&limit=1", &events)
+	relay := func(i int) string { return url.PathEscape(strings.TrimPrefix(list.Relays[i].URL, "wss://")) }
+	b.look(sight{
+		Base: base, Shots: t.ArtifactDir(), Pictures: pictures(t),
+		Pages: []string{
+			"/", "/relays", "/relays?uptime=99&nip=77", "/relay/" + relay(0), "/compare", "/compare?r=" + relay(0) + "&r=" + relay(1),
+			"/map", "/event/" + events.Events[0].ID, "/author/" + events.Events[0].PubKey, "/completeness", "/system", "/about", "/nothing",
+		},
+		Status: map[string]int{"/nothing": 404},
+	})
 	if code, took := p.stop(os.Interrupt); code != 0 || took > 12*time.Second {
 		t.Errorf("SIGINT: exit %d after %s", code, took)
 	}
 }
 
-// drawn is the share of a picture that has not the colour of the page.
-func drawn(picture image.Image) float64 {
-	box := picture.Bounds()
-	page := picture.At(box.Min.X+2, box.Max.Y-2)
-	n := 0
-	for y := box.Min.Y; y < box.Max.Y; y++ {
-		for x := box.Min.X; x < box.Max.X; x++ {
-			if picture.At(x, y) != page {
-				n++
-			}
-		}
+// pictures are those to be made for docs/, when that was asked for.
+func pictures(t *testing.T) []picture {
+	if !*update {
+		return nil
 	}
-	return float64(n) / float64(box.Dx()*box.Dy())
+	return []picture{{"/", mustAbs(t, "../docs/overview.png"), 1280, 1000, "light"}}
+}
+
+// ask reads JSON from an address.
+func ask(t *testing.T, address string, into any) {
+	t.Helper()
+	_, _, body := get(t, address)
+	if err := json.Unmarshal([]byte(body), into); err != nil {
+		t.Fatalf("%s: %v in %q", address, err, tail(body))
+	}
 }
 
 func mustAbs(t testing.TB, name string) string {

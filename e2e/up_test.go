@@ -181,10 +181,10 @@ func TestUp(t *testing.T) {
 		if status, _, _ := get(t, r.pages+"nothing/here"); status != http.StatusNotFound {
 			t.Errorf("a page that is none: %d", status)
 		}
-		_, _, body := get(t, r.pages)
+		_, _, body := get(t, r.pages+"relays")
 		for _, relay := range n.Relays() {
 			if !strings.Contains(body, relay.URL().Host()) {
-				t.Errorf("%s is not on the overview", relay.URL())
+				t.Errorf("%s is not in the list", relay.URL())
 			}
 		}
 	})

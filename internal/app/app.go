@@ -74,7 +74,13 @@ func Build(ctx context.Context, cfg Config, names []string, log *slog.Logger) (_
 		a.runner.Add(dvmName, newDVM(p))
 	}
 	if slices.Contains(names, apiName) {
-		process := api.Process{Ready: a.ready, Metrics: telemetry.Handler(reg), Registry: reg, Version: telemetry.ReadBuild().Version}
+		process := api.Process{
+			Ready: a.ready, Metrics: telemetry.Handler(reg), Registry: reg, Gatherer: reg, Contact: cfg.Dial.Contact,
+			Version: telemetry.ReadBuild().Version,
+		}
+		if !a.readOnly {
+			process.Recheck = a.store.Recheck
+		}
 		a.api = api.New(cfg.API, a.store, process, log.With("service", apiName))
 		if err := a.api.Listen(ctx); err != nil {
 			return nil, err

@@ -92,7 +92,7 @@ func TestUp(t *testing.T) {
 	cfg := newConfig(t)
 	cfg.Initializer.Seeds = "" // the built-in ones
 	a, stop := start(t, cfg, "initializer", "finder", "refresher", "api")
-	if status, body := get(t, a, "/"); status != http.StatusOK || !strings.Contains(body, "<dd>2,998</dd>") {
+	if status, body := get(t, a, "/"); status != http.StatusOK || !strings.Contains(body, `<b data-live="candidates">2,998</b>`) {
 		t.Errorf("the first page: status %d, %d bytes", status, len(body))
 	}
 	t.Logf("first page after %v", time.Since(begin))

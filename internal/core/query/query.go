@@ -164,6 +164,19 @@ func (c *Catalogue) readStats(ctx context.Context, now int64) (Stats, error) {
 	return s, nil
 }
 
+// Claims returns what is proved to be held of several relays, at most MaxPage, as
+// their Span counts it.
+func (c *Catalogue) Claims(ctx context.Context, ids []store.RelayID) (map[store.RelayID][]store.Coverage, error) {
+	if len(ids) > MaxPage {
+		return nil, ErrLimit
+	}
+	claims, err := c.store.Claims(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read coverage: %w", err)
+	}
+	return claims, nil
+}
+
 // Kinds returns the most frequent kinds, most first.
 func (c *Catalogue) Kinds(ctx context.Context, limit int) ([]store.KindTotal, error) {
 	if limit < 1 || limit > MaxPage {

@@ -423,4 +423,12 @@ func TestSums(t *testing.T) {
 	if diff := cmp.Diff(want, claims); diff != "" || len(holes) > 0 {
 		t.Errorf("coverage (-want +have):\n%s", diff)
 	}
+	each, err := c.Claims(ctx, []store.RelayID{relays[0].ID, 77})
+	must(t, err)
+	if diff := cmp.Diff(map[store.RelayID][]store.Coverage{relays[0].ID: {claim}}, each); diff != "" {
+		t.Errorf("claims (-want +have):\n%s", diff)
+	}
+	if _, err := c.Claims(ctx, make([]store.RelayID, query.MaxPage+1)); !errors.Is(err, query.ErrLimit) {
+		t.Errorf("claims of too many: %v", err)
+	}
 }

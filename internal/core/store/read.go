@@ -112,14 +112,9 @@ type RelaySummary struct {
 // Summarize puts the claims of a relay together: those of all events, whose
 // filter is open, or where there are none those of all other filters.
 func (s *RelaySummary) Summarize(claims []Coverage, open FilterID) {
-	whole := slices.DeleteFunc(slices.Clone(claims), func(c Coverage) bool { return c.Filter != open })
-	if s.Partly = len(whole) == 0 && len(claims) > 0; !s.Partly {
-		claims = whole
-	}
-	if len(claims) == 0 {
+	if claims, s.Partly = Counted(claims, open); len(claims) == 0 {
 		return
 	}
-	slices.SortFunc(claims, func(a, b Coverage) int { return cmp.Compare(a.Lo, b.Lo) })
 	first := claims[0]
 	s.Lo, s.Hi, s.Level, s.AsOf = first.Lo, first.Hi, first.Level, first.AsOf
 	for _, c := range claims[1:] {
@@ -130,6 +125,17 @@ func (s *RelaySummary) Summarize(claims []Coverage, open FilterID) {
 		s.Level, s.AsOf = min(s.Level, c.Level), min(s.AsOf, c.AsOf)
 	}
 	s.Proved = proved(claims)
+}
+
+// Counted returns the claims of a relay that a summary counts, by ascending
+// beginning, and whether these are partly only.
+func Counted(claims []Coverage, open FilterID) (counted []Coverage, partly bool) {
+	counted = slices.DeleteFunc(slices.Clone(claims), func(c Coverage) bool { return c.Filter != open })
+	if len(counted) == 0 && len(claims) > 0 {
+		counted, partly = slices.Clone(claims), true
+	}
+	slices.SortFunc(counted, func(a, b Coverage) int { return cmp.Compare(a.Lo, b.Lo) })
+	return counted, partly
 }
 
 // proved counts the seconds that claims cover, each by its best level. Claims are
@@ -175,12 +181,27 @@ func addUp(sum, hi, lo int64) int64 {
 	return sum + span
 }
 
+// CountedOf is Counted of the claims of several relays.
+func CountedOf(claims []Coverage, open FilterID) map[RelayID][]Coverage {
+	by := map[RelayID][]Coverage{}
+	for _, c := range claims {
+		by[c.Relay] = append(by[c.Relay], c)
+	}
+	for id := range by {
+		by[id], _ = Counted(by[id], open)
+	}
+	return by
+}
+
 // RelayReader answers questions about relays.
 type RelayReader interface {
 	// RelaySummaries returns a page by ascending URL.
 	RelaySummaries(ctx context.Context, q RelayQuery) ([]RelaySummary, error)
 	// RelayCoverage returns the claims and holes of a relay over all filters.
 	RelayCoverage(ctx context.Context, id RelayID) ([]Coverage, []Hole, error)
+	// Claims returns those of several relays that their summaries count, as Counted
+	// does. Relays without any are absent.
+	Claims(ctx context.Context, relays []RelayID) (map[RelayID][]Coverage, error)
 	// Filter returns the filter that claims and holes name by its number;
 	// ErrNotFound when it has none.
 	Filter(ctx context.Context, id FilterID) (nostr.Filter, error)

@@ -5,6 +5,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,12 @@ type Process struct {
 	Metrics http.Handler
 	// Registry takes the metrics of the relay; nil for none.
 	Registry prometheus.Registerer
+	// Gatherer reads the metrics for a page; nil for none.
+	Gatherer prometheus.Gatherer
+	// Recheck queues checks that visitors ask for; nil where the store is only read.
+	Recheck pages.Recheck
+	// Contact is how operators of relays reach ours when relay.contact is empty.
+	Contact string
 	// Version is shown at the foot of pages.
 	Version string
 }
@@ -83,8 +90,11 @@ func New(cfg Config, st Store, process Process, log *slog.Logger) *Service {
 	catalogue := query.New(st)
 	return &Service{
 		cfg: cfg, query: catalogue, process: process, log: log,
-		face:  face.New(cfg.Relay, st, cfg.Timeout.Std(), process.Version, process.Registry, log),
-		pages: pages.New(catalogue, process.Version, log),
+		face: face.New(cfg.Relay, st, cfg.Timeout.Std(), process.Version, process.Registry, log),
+		pages: pages.New(catalogue, pages.Process{
+			Version: process.Version, Ready: process.Ready, Metrics: process.Gatherer, Recheck: process.Recheck,
+			Contact: cmp.Or(cfg.Relay.Contact, process.Contact),
+		}, log),
 	}
 }
 
@@ -117,7 +127,7 @@ func (s *Service) Close() error {
 const (
 	maxConnections = 1024
 	maxHeader      = 64 << 10 // a filter is in the address
-	maxBody        = 4 << 10  // no request has one
+	maxBody        = 4 << 10  // forms are small
 )
 
 // Run serves until a stop is asked for, then lets the requests in hand end.
@@ -132,6 +142,7 @@ func (s *Service) Run(ctx context.Context) error {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	server.RegisterOnShutdown(s.pages.End)
 	until, cancel := service.UntilStop(ctx)
 	defer cancel()
 	var relay sync.WaitGroup
@@ -199,7 +210,7 @@ func (s *Service) guard(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store") // what is shown changes by the second
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", pages.Policy)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

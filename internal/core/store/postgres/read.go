@@ -669,6 +669,23 @@ func (db *DB) RelaySummaries(ctx context.Context, query store.RelayQuery) (summa
 	return summaries, nil
 }
 
+// Claims implements store.RelayReader.
+func (db *DB) Claims(ctx context.Context, relays []store.RelayID) (claims map[store.RelayID][]store.Coverage, err error) {
+	err = db.read(ctx, func(q querier) error {
+		all, err := readCoverage(ctx, q, sqlCoverageOf, relays)
+		if err != nil {
+			return err
+		}
+		open, err := openFilter(ctx, q)
+		claims = store.CountedOf(all, store.FilterID(open))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read claims: %w", err)
+	}
+	return claims, nil
+}
+
 // RelayCoverage implements store.RelayReader.
 func (db *DB) RelayCoverage(ctx context.Context, id store.RelayID) (claims []store.Coverage, holes []store.Hole, err error) {
 	err = db.read(ctx, func(q querier) (err error) {

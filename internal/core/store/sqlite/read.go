@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -587,6 +588,7 @@ const (
 		WHERE r.url > ?1 AND (?2 = '' OR r.network = ?2) AND (?3 = '' OR r.state = ?3) AND r.kept_out = ''
 		ORDER BY r.url LIMIT ?4`
 	sqlRelayCoverage = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = ? ORDER BY filter_id, lo`
+	sqlClaims        = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id IN (SELECT value FROM json_each(?)) ORDER BY relay_id, filter_id, lo`
 	sqlRelayHoles    = `SELECT relay_id, filter_id, lo, hi, kind, reason, n, seen_at, next_try FROM hole WHERE relay_id = ? ORDER BY filter_id, lo, hi, kind`
 )
 
@@ -645,6 +647,33 @@ func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.R
 		return nil, fmt.Errorf("read relays: %w", err)
 	}
 	return summaries, nil
+}
+
+// Claims implements store.RelayReader.
+func (db *DB) Claims(ctx context.Context, relays []store.RelayID) (claims map[store.RelayID][]store.Coverage, err error) {
+	ids, err := json.Marshal(relays)
+	if err != nil {
+		return nil, fmt.Errorf("read claims: %w", err)
+	}
+	err = db.read(ctx, func(c *conn) error {
+		return c.snapshot(func() error {
+			open, err := c.openFilter(ctx)
+			if err != nil {
+				return err
+			}
+			var all []store.Coverage
+			err = c.query(ctx, func(r row) bool {
+				all = append(all, scanCoverage(r))
+				return true
+			}, sqlClaims, string(ids))
+			claims = store.CountedOf(all, open)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read claims: %w", err)
+	}
+	return claims, nil
 }
 
 // RelayCoverage implements store.RelayReader.

@@ -513,14 +513,35 @@ func testSummaries(t *testing.T, f *fixture) {
 	claim := func(lo, hi int64, level store.Level, asOf int64) store.Coverage {
 		return store.Coverage{Relay: r.ID, Filter: filter, Interval: store.Interval{Lo: lo, Hi: hi}, Level: level, AsOf: asOf, Method: "walk"}
 	}
+	claims := []store.Coverage{claim(100, 199, 1, base), claim(200, 250, 4, base+5), claim(300, 300, 2, base-7), claim(302, 400, 1, base)}
 	f.save(store.Batch{
 		Relay: r.ID, SeenAt: base, Events: notes(7),
-		Claims: []store.Coverage{claim(100, 199, 1, base), claim(200, 250, 4, base+5), claim(300, 300, 2, base-7), claim(302, 400, 1, base)},
+		Claims: claims,
 		Holes: []store.Hole{
 			{Relay: r.ID, Filter: filter, Interval: store.Interval{Lo: 120, Hi: 120}, Kind: 1, Reason: store.HoleOverflow, Count: 3},
 			{Relay: r.ID, Filter: filter, Interval: store.Interval{Lo: 130, Hi: 140}, Kind: store.AnyKind, Reason: store.HolePolicy, Count: -1},
 		},
 	})
+	other := claim(5, 6, 1, base)
+	other.Relay = relays[1].ID
+	f.save(store.Batch{Relay: other.Relay, SeenAt: base, Claims: []store.Coverage{other}})
+	// A claim of a part counts only where nothing is claimed of the whole.
+	part := claim(500, 600, 1, base-100)
+	part.Filter = f.filter(nostr.Filter{Kinds: []nostr.Kind{1}})
+	f.save(store.Batch{Relay: r.ID, SeenAt: base, Claims: []store.Coverage{part}})
+	for _, tt := range []struct {
+		ids  []store.RelayID
+		want map[store.RelayID][]store.Coverage
+	}{
+		{nil, map[store.RelayID][]store.Coverage{}},
+		{[]store.RelayID{77}, map[store.RelayID][]store.Coverage{}},
+		{[]store.RelayID{other.Relay, 77}, map[store.RelayID][]store.Coverage{other.Relay: {other}}},
+		{[]store.RelayID{other.Relay, r.ID, r.ID}, map[store.RelayID][]store.Coverage{r.ID: claims, other.Relay: {other}}},
+	} {
+		have, err := f.Claims(f.ctx, tt.ids)
+		f.must(err)
+		f.equal("claims", tt.want, have)
+	}
 	f.must(f.SaveCalibration(f.ctx, store.Calibration{Relay: r.ID, At: base, Limit: 500, LargestPage: 321}))
 	f.must(f.SaveNext(f.ctx, []store.Next{{Relay: r.ID, Service: "synchronizer", DueAt: base + 77}}))
 	up := outcome(r.ID, base+9, store.StateUp, "",
@@ -553,7 +574,7 @@ func testSummaries(t *testing.T, f *fixture) {
 			Level: store.LevelWalked, Gaps: 2, Holes: 2, AsOf: base - 7,
 			Proved: [store.LevelFingerprint + 1]int64{0, 199, 1, 0, 51}, MaxLimit: 321, SyncDue: base + 77, CheckDue: base + 69,
 		},
-		{Relay: of(url(1)), SyncDue: base, CheckDue: base},
+		{Relay: of(url(1)), SyncDue: base, CheckDue: base, Lo: 5, Hi: 6, Level: store.LevelWalked, AsOf: base, Proved: [store.LevelFingerprint + 1]int64{store.LevelWalked: 2}},
 	}
 	f.equal("summaries", want, read())
 

@@ -2,18 +2,18 @@ package pages
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
-	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/store"
 )
 
 // bar is a rectangle of a chart, in the units of its viewBox.
 type bar struct {
 	X, Y, Width, Height float64
-	Class               string
 	Title               string
 }
 
@@ -24,13 +24,15 @@ type dayChart struct {
 	Max   int64
 	From  string
 	To    string
+	Width int
 }
 
 const chartHeight = 80
 
-func newDayChart(days []store.DayTotal, today int64) dayChart {
-	first := today - chartDays + 1
-	c := dayChart{From: date(first * 86400), To: date(today * 86400)}
+// newDayChart draws a number of days until today.
+func newDayChart(days []store.DayTotal, today, length int64) dayChart {
+	first := today - length + 1
+	c := dayChart{From: date(first * 86400), To: date(today * 86400), Width: int(10 * length)}
 	for _, d := range days {
 		c.Max = max(c.Max, d.Events)
 		c.Total += d.Events
@@ -39,37 +41,97 @@ func newDayChart(days []store.DayTotal, today int64) dayChart {
 		height := max(1, float64(d.Events)/float64(c.Max)*chartHeight)
 		c.Bars = append(c.Bars, bar{
 			X: float64(d.Day-first)*10 + 1, Y: chartHeight - height, Width: 8, Height: height,
-			Title: date(d.Day*86400) + ": " + number(d.Events) + " events",
+			Title: date(d.Day*86400) + ": " + plural(d.Events, "event", "events"),
 		})
 	}
 	return c
 }
 
+// strip is a bar along time of which parts are coloured. It is cut into a fixed
+// number of steps, so that its size on a page is bounded however many parts
+// there are; each has one class.
+type strip struct {
+	Width int
+	Paths []stripPath
+	Label string // says in words what is to be seen
+}
+
+type stripPath struct {
+	Class string
+	D     string // of an SVG path, drawn as wide as the strip is high
+}
+
+// steps are the places of a strip from a time to another, by class; the highest
+// class of a step is shown.
+type steps struct {
+	from, to int64
+	class    []int8
+}
+
+func newSteps(from, to int64, n int) steps {
+	return steps{from, max(to, from+1), make([]int8, n)}
+}
+
+// paint colours the steps that a time from lo to hi, exclusive, touches.
+func (s steps) paint(lo, hi int64, class int8) {
+	lo, hi = max(lo, s.from), min(hi, s.to)
+	if lo >= hi {
+		return
+	}
+	n, span := float64(len(s.class)), float64(s.to-s.from)
+	first := int(float64(lo-s.from) / span * n)
+	last := min(int(float64(hi-1-s.from)/span*n), len(s.class)-1)
+	for i := first; i <= last; i++ {
+		s.class[i] = max(s.class[i], class)
+	}
+}
+
+// strip draws the steps; names are the classes from 1 on.
+func (s steps) strip(label string, names ...string) strip {
+	out := strip{Width: len(s.class), Label: label}
+	for i, name := range names {
+		var d strings.Builder
+		drawn := 0 // up to where the pen is
+		for at := 0; at < len(s.class); at++ {
+			end := at
+			for end < len(s.class) && s.class[end] == int8(i+1) {
+				end++
+			}
+			if end == at {
+				continue
+			}
+			if d.Len() == 0 {
+				fmt.Fprintf(&d, "M%d .5h%d", at, end-at)
+			} else {
+				fmt.Fprintf(&d, "m%d 0h%d", at-drawn, end-at)
+			}
+			at, drawn = end, end
+		}
+		if d.Len() > 0 {
+			out.Paths = append(out.Paths, stripPath{name, d.String()})
+		}
+	}
+	return out
+}
+
+// coverageSteps is how many steps a strip of coverage has: of ten days or so.
+const coverageSteps = 240
+
 // coverageBar shows what is covered of a relay between the birth of Nostr and
-// now, 1000 units wide.
+// now.
 type coverageBar struct {
-	Bars    []bar
-	Percent float64 // of the time shown
+	Strip strip
+	Part  float64 // of the time shown, 0 to 1
 }
 
 // nostrBirth is the beginning of the time that is shown: November 2020.
 var nostrBirth = time.Date(2020, 11, 1, 0, 0, 0, 0, time.UTC).Unix()
 
-var levelNames = [...]string{"not proved", "walked", "asserted by the relay", "counted", "fingerprint-equal"}
-
-func levelName(l store.Level) string {
-	if l < 0 || int(l) >= len(levelNames) {
-		return "unknown"
-	}
-	return levelNames[l]
-}
-
-func newCoverageBar(claims []query.Claim, now int64) coverageBar {
-	var b coverageBar
-	scale := 1000 / float64(now-nostrBirth)
+func newCoverageBar(claims []store.Coverage, now int64) coverageBar {
+	s := newSteps(nostrBirth, now, coverageSteps)
 	// Claims of several filters may overlap: what two prove is covered once.
 	claims = slices.Clone(claims)
-	slices.SortStableFunc(claims, func(a, b query.Claim) int { return cmp.Compare(a.Lo, b.Lo) })
+	slices.SortStableFunc(claims, func(a, b store.Coverage) int { return cmp.Compare(a.Lo, b.Lo) })
 	end, covered := nostrBirth, int64(0)
 	for _, c := range claims {
 		lo, hi := max(c.Lo, nostrBirth), now
@@ -81,12 +143,47 @@ func newCoverageBar(claims []query.Claim, now int64) coverageBar {
 		}
 		covered += max(hi-max(lo, end), 0)
 		end = max(end, hi)
-		b.Bars = append(b.Bars, bar{
-			X: float64(lo-nostrBirth) * scale, Width: max(1, float64(hi-lo)*scale),
-			Class: "level" + strconv.Itoa(int(c.Level)),
-			Title: date(lo) + " to " + date(hi-1) + ": " + levelName(c.Level),
-		})
+		s.paint(lo, hi, int8(c.Level))
 	}
-	b.Percent = float64(covered) * scale / 10
-	return b
+	part := float64(covered) / float64(now-nostrBirth)
+	return coverageBar{s.strip(percent(part)+" of the time since November 2020 proved", "level1", "level2", "level3", "level4"), part}
+}
+
+// point is a value at a time.
+type point struct {
+	At    int64
+	Value float64
+}
+
+// series is a line of a chart.
+type series struct {
+	Name   string
+	Class  string
+	Points string // of an SVG polyline
+}
+
+// lineChart shows values over time, 600 by 80 units.
+type lineChart struct {
+	Lines []series
+	Max   float64
+	From  int64
+	To    int64
+}
+
+const lineWidth = 600
+
+// draw adds a line, which has two ends. Values above Max are drawn at the upper
+// edge.
+func (c *lineChart) draw(name, class string, points []point) {
+	if len(points) < 2 {
+		return
+	}
+	var b strings.Builder
+	span := float64(max(c.To-c.From, 1))
+	for _, p := range points {
+		x := float64(p.At-c.From) / span * lineWidth
+		y := chartHeight - min(p.Value/c.Max, 1)*(chartHeight-2) - 1
+		b.WriteString(strconv.FormatFloat(x, 'f', 1, 64) + "," + strconv.FormatFloat(y, 'f', 1, 64) + " ")
+	}
+	c.Lines = append(c.Lines, series{name, class, strings.TrimSpace(b.String())})
 }

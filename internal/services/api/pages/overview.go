@@ -1,105 +1,128 @@
 package pages
 
 import (
-	"context"
 	"net/http"
-	"net/url"
 	"time"
 
 	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
-	"bigbrotr/internal/services/api/answer"
 )
 
-// relaysPerPage is the number of rows of the table on the overview.
-const relaysPerPage = 100
+// The lengths of what the overview shows.
+const (
+	chartDays  = 90
+	shownKinds = 12
+)
 
-// chartDays is the length of the chart of events per day.
-const chartDays = 90
-
-// overviewPage is what the template of the overview shows.
+// overviewPage is the network at a glance.
 type overviewPage struct {
-	Stats   query.Stats
-	Up      int64 // relays
-	Chart   dayChart
-	Kinds   []store.KindTotal
-	Relays  []relayRow
-	Network string
-	State   string
-	After   string
-	First   string // query string of the first page of relays
-	Next    string // query string of the next one; empty at the end
-	Started bool   // anything is known at all
-	Version string
-	Now     int64
+	Stats    query.Stats `json:"stats"`
+	Days     []dayRow    `json:"days"`
+	Kinds    []kindRow   `json:"kinds"`
+	Figures  figureSet   `json:"-"`
+	Chart    dayChart    `json:"-"`
+	Networks []network   `json:"-"`
+	Steps    []step      `json:"-"` // of an archive that has just begun; empty later
 }
 
-type relayRow struct {
-	query.Relay
-	Bar coverageBar
+type dayRow struct {
+	Date    string `json:"date"` // UTC, of created_at
+	Events  int64  `json:"events"`
+	Authors int64  `json:"authors"`
 }
 
-func (p *Pages) overview(w http.ResponseWriter, r *http.Request) {
-	page, err := p.readOverview(r.Context(), r.URL.Query())
-	if err != nil {
-		f := answer.FaultOf(r.Context(), p.log, err)
-		p.render(w, r, f.Status, "message.html", message{http.StatusText(f.Status), f.Text})
-		return
-	}
-	p.render(w, r, http.StatusOK, "overview.html", page)
+type kindRow struct {
+	Kind    int64  `json:"kind"`
+	Name    string `json:"name,omitempty"`
+	Events  int64  `json:"events"`
+	Authors int64  `json:"authors,omitempty"`
 }
 
-func (p *Pages) readOverview(ctx context.Context, params url.Values) (overviewPage, error) {
-	o := overviewPage{
-		Network: params.Get("network"), State: params.Get("state"), After: params.Get("after"),
-		Version: p.version, Now: time.Now().Unix(),
-	}
+// network counts the relays of one network, in the order of states.
+type network struct {
+	Name   relay.Network
+	Total  int64
+	Counts []int64
+}
+
+// step is one of the things that happen in a fresh archive, one after another.
+type step struct {
+	Name    string
+	Figure  string // of figures
+	Unit    string
+	Done    bool
+	Waiting string // what it waits for
+}
+
+func (p *Pages) overview(r *http.Request) (view, error) {
+	ctx := r.Context()
+	var o overviewPage
 	var err error
 	if o.Stats, err = p.query.Stats(ctx); err != nil {
-		return o, err
+		return view{}, err
 	}
-	o.Up = o.Stats.Relays.ByState[store.StateUp]
-	today := o.Now / 86400
+	o.Figures = figures(o.Stats)
+	today := time.Now().Unix() / store.Day
 	days, err := p.query.Days(ctx, today-chartDays+1, today)
 	if err != nil {
-		return o, err
+		return view{}, err
 	}
-	o.Chart = newDayChart(days, today)
-	if o.Kinds, err = p.query.Kinds(ctx, 12); err != nil {
-		return o, err
-	}
-	q := query.RelayQuery{Network: relay.Network(o.Network), After: o.After, Limit: relaysPerPage}
-	if o.State != "" {
-		q.States = []store.State{store.State(o.State)}
-	}
-	page, err := p.query.Relays(ctx, q)
+	o.Chart, o.Days = newDayChart(days, today, chartDays), dayRows(days)
+	kinds, err := p.query.Kinds(ctx, shownKinds)
 	if err != nil {
-		return o, err
+		return view{}, err
 	}
-	o.Relays = make([]relayRow, len(page.Relays))
-	for i, row := range page.Relays {
-		claims, _, err := p.query.RelayCoverage(ctx, row.ID)
-		if err != nil {
-			return o, err
-		}
-		o.Relays[i] = relayRow{Relay: row, Bar: newCoverageBar(claims, o.Now)}
-	}
-	o.First = o.link("")
-	if page.Next != "" {
-		o.Next = o.link(page.Next)
-	}
-	o.Started = o.Stats.Relays.Total > 0 || o.Stats.Candidates > 0
-	return o, nil
+	o.Kinds = kindRows(kinds)
+	o.Networks = networks(o.Stats.Relays)
+	o.Steps = beginning(o.Stats)
+	return view{Title: "Overview", Section: "/", Data: o}, nil
 }
 
-// link returns the query string of the page of relays after one.
-func (p *overviewPage) link(after string) string {
-	query := url.Values{}
-	for key, value := range map[string]string{"after": after, "network": p.Network, "state": p.State} {
-		if value != "" {
-			query.Set(key, value)
+func dayRows(days []store.DayTotal) []dayRow {
+	rows := make([]dayRow, len(days))
+	for i, d := range days {
+		rows[i] = dayRow{date(d.Day * store.Day), d.Events, d.Authors}
+	}
+	return rows
+}
+
+func kindRows(kinds []store.KindTotal) []kindRow {
+	rows := make([]kindRow, len(kinds))
+	for i, k := range kinds {
+		rows[i] = kindRow{int64(k.Kind), kindName(k.Kind), k.Events, k.Authors}
+	}
+	return rows
+}
+
+// networks lists those that have relays.
+func networks(r query.Relays) []network {
+	var list []network
+	for _, name := range allNetworks {
+		n := network{Name: name, Total: r.ByNetwork[name]}
+		for _, state := range states {
+			n.Counts = append(n.Counts, r.Each[name][state])
+		}
+		if n.Total > 0 {
+			list = append(list, n)
 		}
 	}
-	return "?" + query.Encode() + "#relays"
+	return list
 }
+
+// beginning tells how far a fresh archive has come; nothing once the first
+// events are proved to be held.
+func beginning(s query.Stats) []step {
+	up := s.Relays.ByState[store.StateUp]
+	if s.Events > 0 && up > 0 && len(s.Coverage) > 0 {
+		return nil
+	}
+	return []step{
+		{"Candidates", "candidates", "addresses wait to be tried", s.Candidates > 0 || s.Relays.Total > 0, "The seeds are being read."},
+		{"Relays", "relays", "have answered as relays", s.Relays.Total > 0, "The first candidates are being tried; this takes seconds."},
+		{"Health", "up", "are up", up > 0, "The first checks follow the first relays."},
+		{"Events", "events", "are archived", s.Events > 0, "The newest events come first, then the past."},
+	}
+}
+
+var allNetworks = []relay.Network{relay.Clearnet, relay.Tor, relay.I2P, relay.Loki}
