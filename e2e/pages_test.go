@@ -178,7 +178,7 @@ func TestPages(t *testing.T) {
 	ask(t, base+"/api/v1/events?kinds=10002&limit=1", &events)
 	relay := func(i int) string { return url.PathEscape(strings.TrimPrefix(list.Relays[i].URL, "wss://")) }
 	b.look(sight{
-		Base: base, Shots: t.ArtifactDir(), Pictures: pictures(t),
+		Base: base, Shots: shots(t), Pictures: pictures(t, "/relay/"+relay(2)),
 		Pages: []string{
 			"/", "/relays", "/relays?uptime=99&nip=77", "/relay/" + relay(0), "/compare", "/compare?r=" + relay(0) + "&r=" + relay(1),
 			"/map", "/event/" + events.Events[0].ID, "/author/" + events.Events[0].PubKey, "/completeness", "/system", "/about", "/nothing",
@@ -190,12 +190,28 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// shots is where to leave a picture of everything, for people to look at: only
+// with -artifacts, for that takes its time.
+func shots(t *testing.T) string {
+	if f := flag.Lookup("test.artifacts"); f == nil || f.Value.String() != "true" {
+		return ""
+	}
+	return t.ArtifactDir()
+}
+
 // pictures are those to be made for docs/, when that was asked for.
-func pictures(t *testing.T) []picture {
+func pictures(t *testing.T, relay string) []picture {
 	if !*update {
 		return nil
 	}
-	return []picture{{"/", mustAbs(t, "../docs/overview.png"), 1280, 1000, "light"}}
+	docs, err := filepath.Abs("../docs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []picture{
+		{"/", filepath.Join(docs, "overview.png"), 1280, 900, "light"},
+		{relay, filepath.Join(docs, "relay.png"), 1280, 900, "dark"},
+	}
 }
 
 // ask reads JSON from an address.
@@ -205,13 +221,4 @@ func ask(t *testing.T, address string, into any) {
 	if err := json.Unmarshal([]byte(body), into); err != nil {
 		t.Fatalf("%s: %v in %q", address, err, tail(body))
 	}
-}
-
-func mustAbs(t testing.TB, name string) string {
-	t.Helper()
-	path, err := filepath.Abs(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
 }

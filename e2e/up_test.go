@@ -3,9 +3,11 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"html"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -181,9 +183,18 @@ func TestUp(t *testing.T) {
 		if status, _, _ := get(t, r.pages+"nothing/here"); status != http.StatusNotFound {
 			t.Errorf("a page that is none: %d", status)
 		}
-		_, _, body := get(t, r.pages+"relays")
+		var body strings.Builder // of all pages of the list
+		next := regexp.MustCompile(`href="(\?after=[^"]+)" rel="next"`)
+		for query := "?"; query != ""; {
+			_, _, page := get(t, r.pages+"relays"+html.UnescapeString(query))
+			body.WriteString(page)
+			query = ""
+			if m := next.FindStringSubmatch(page); m != nil {
+				query = m[1]
+			}
+		}
 		for _, relay := range n.Relays() {
-			if !strings.Contains(body, relay.URL().Host()) {
+			if !strings.Contains(body.String(), relay.URL().Host()) {
 				t.Errorf("%s is not in the list", relay.URL())
 			}
 		}

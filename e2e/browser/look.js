@@ -56,7 +56,8 @@ async function look(browser, address, scripts) {
       if (task.shots && scripts) {
         await page.screenshot({ path: path.join(task.shots, `${name(address)}-${width}-${colorScheme}.png`), fullPage: true });
       }
-      if (scripts && (width !== widths[1] || colorScheme === "dark")) {
+      // What axe looks at depends on colours and on what is shown at a width.
+      if (scripts && (width === widths[0]) === (colorScheme === "dark") && width !== widths[1]) {
         if (!(await page.evaluate("typeof axe === 'object'"))) await page.evaluate(axe);
         const { violations } = await page.evaluate(() => axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }));
         for (const v of violations) told(`at ${width}, ${colorScheme}: axe ${v.id} (${v.help}): ${v.nodes.slice(0, 2).map((n) => n.html.slice(0, 120)).join(" | ")}`);

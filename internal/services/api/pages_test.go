@@ -18,6 +18,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -468,6 +469,100 @@ func TestHostileNames(t *testing.T) {
 				t.Errorf("REST: status %d, %d bytes", w.Code, w.Body.Len())
 			}
 		})
+	}
+}
+
+// hostile are texts that want to be more than text.
+var hostile = []string{
+	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `' onmouseover='alert(1)`, `javascript:alert(1)`, `{{.Data}}`,
+	"safe\u202egnp.exe\u2066\u200f", "a\x00b\x07\x1b[31mc", "\xff\xfe broken \xed\xa0\x80", `</title></svg><style>*{display:none}</style>`,
+	`data:text/html,<script>alert(1)</script>`, `//evil.example.com`, `<!--`, `]]>`, strings.Repeat("<b>", 300_000),
+}
+
+// addresses finds where the tags of a page lead.
+var addresses = regexp.MustCompile(`<[a-z]+ [^>]*?\b(?:src|href|action|data|poster|srcset|style|on[a-z]+)="([^"]*)"`)
+
+// TestHostile fills everything that others write with texts that want to be more
+// than text, and checks that on every page they are nothing else.
+func TestHostile(t *testing.T) {
+	db := newStore(t)
+	ctx := t.Context()
+	now := time.Now().Unix()
+	evil := strings.Join(hostile[:len(hostile)-1], " ")
+	long := hostile[len(hostile)-1]
+	quote := func(v any) string {
+		text, err := json.Marshal(v)
+		must(t, err)
+		return string(text)
+	}
+	info := func(version string) string {
+		return quote(map[string]any{
+			"name": evil, "description": evil + long, "software": evil, "version": version, "contact": hostile[3], "payments_url": hostile[3],
+			"posting_policy": hostile[9], "icon": hostile[10], "supported_nips": []any{1, hostile[0], 77}, "limitation": map[string]any{hostile[1]: hostile[2], "max_limit": 500},
+			"relay_countries": hostile,
+		})
+	}
+	relays, err := db.AddRelays(ctx, []relay.URL{parse(t, "wss://a.nostr.org"), parse(t, "wss://b.nostr.org/"+url.PathEscape(`"><script>`))}, base)
+	must(t, err)
+	for i, r := range relays {
+		for v := range int64(2) {
+			at := now - 7200 + v*3600
+			check := func(probe, document string) store.Check {
+				return store.Check{At: at, Probe: probe, OK: true, Detail: evil, Document: &store.Document{Type: probe, Data: []byte(document)}}
+			}
+			must(t, db.SaveOutcomes(ctx, []store.Outcome{{
+				Relay: r.ID, At: at, State: store.StateDown, Cause: "read_restricted", Failures: 3, LastUp: at - 60, Next: store.Next{Relay: r.ID, Service: "monitor", DueAt: at + 3600},
+				Checks: []store.Check{
+					{At: at, Probe: "read", Cause: "read_restricted", Detail: evil},
+					check("nip11", info(hostile[v])),
+					check("tls", quote(map[string]any{"issuer": evil, "names": hostile[:8], "problems": hostile[:3], "not_after": now + int64(i)*90*86400, "protocol": evil, "key": evil})),
+					check("geo", quote(map[string]any{"country": hostile[0], "city": evil, "org": evil, "asn": 13335, "addr": hostile[1], "source": evil, "precision": evil})),
+					check("nips", quote(map[string]any{"claims": []any{map[string]any{"name": evil, "claimed": evil, "measured": evil, "verdict": evil}}})),
+				},
+			}}))
+		}
+	}
+	tag := func(values ...string) nostr.Tag { return values }
+	note := event(1, 1, now-50, evil+long, tag(evil, evil, long), tag(), tag("r", hostile[3]), tag("t", hostile[0]))
+	list := event(1, 10002, now-40, "", tag("r", hostile[3]), tag("r", "wss://a.nostr.org"), tag("r", evil, evil))
+	report := event(2, 30166, now-30, evil, tag("d", "wss://a.nostr.org/"), tag("rtt-open", "120"), tag("N", hostile[0]))
+	profile := event(2, 0, now-20, quote(map[string]string{"name": hostile[1] + hostile[5]}))
+	_, err = db.SaveBatch(ctx, store.Batch{Relay: relays[0].ID, SeenAt: now, Events: []nostr.Event{note, list, report, profile}})
+	must(t, err)
+	_, err = db.Refresh(ctx, 1000)
+	must(t, err)
+	h := newAPI(db).Handler()
+	second := "/relay/" + url.PathEscape(strings.TrimPrefix(relays[1].URL.String(), "wss://"))
+	for _, target := range []string{
+		"/", "/relays", "/completeness", "/map", "/system", "/relay/a.nostr.org", second, "/event/" + note.ID.String(), "/event/" + list.ID.String(),
+		"/author/" + note.PubKey.String(), "/author/" + report.PubKey.String(), "/compare?r=a.nostr.org&" + url.Values{"r": {relays[1].URL.String()}}.Encode(),
+		"/relays?" + url.Values{"text": {evil}, "country": {`">`}, "nip": {hostile[1]}, "software": {hostile[0]}}.Encode(),
+		"/relay/" + url.PathEscape(hostile[0]), "/event/" + url.PathEscape(hostile[1]), "/compare?" + url.Values{"r": {hostile[1]}}.Encode(),
+		"/" + url.PathEscape(hostile[0]), "/relays?" + url.Values{"uptime": {hostile[0]}, "sort": {hostile[1]}}.Encode(),
+	} {
+		w := ask(t, h, http.MethodGet, target)
+		page := w.Body.String()
+		if w.Code >= http.StatusInternalServerError || len(page) > maxPage {
+			t.Errorf("%.60s: status %d, %d bytes", target, w.Code, len(page))
+		}
+		wellFormed(t, page)
+		for _, r := range page {
+			if r < ' ' && r != '\n' || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x200f {
+				t.Errorf("%.60s holds %U", target, r)
+				break
+			}
+		}
+		if !utf8.ValidString(page) {
+			t.Errorf("%.60s is not UTF-8", target)
+		}
+		if strings.Count(page, "<script") != 1 || strings.Count(page, "<style") != 0 || strings.Contains(page, "<img") || strings.Contains(page, "<b><b>") {
+			t.Errorf("%.60s has tags that are not ours", target)
+		}
+		for _, m := range addresses.FindAllStringSubmatch(page, -1) {
+			if !strings.HasPrefix(m[1], "/") && !strings.HasPrefix(m[1], "?") && !strings.HasPrefix(m[1], "#") || strings.HasPrefix(m[1], "//") {
+				t.Errorf("%.60s leads to %q", target, m[1])
+			}
+		}
 	}
 }
 

@@ -11,19 +11,22 @@ import (
 
 // The lengths of what the overview shows.
 const (
-	chartDays  = 90
-	shownKinds = 12
+	chartDays   = 90
+	shownKinds  = 12
+	shownNewest = 10 // relays and incidents
 )
 
 // overviewPage is the network at a glance.
 type overviewPage struct {
-	Stats    query.Stats `json:"stats"`
-	Days     []dayRow    `json:"days"`
-	Kinds    []kindRow   `json:"kinds"`
-	Figures  figureSet   `json:"-"`
-	Chart    dayChart    `json:"-"`
-	Networks []network   `json:"-"`
-	Steps    []step      `json:"-"` // of an archive that has just begun; empty later
+	Stats     query.Stats      `json:"stats"`
+	Days      []dayRow         `json:"days"`
+	Kinds     []kindRow        `json:"kinds"`
+	Newest    []query.Relay    `json:"newest"` // relays
+	Incidents []query.Incident `json:"incidents"`
+	Figures   figureSet        `json:"-"`
+	Chart     dayChart         `json:"-"`
+	Networks  []network        `json:"-"`
+	Steps     []step           `json:"-"` // of an archive that has just begun; empty later
 }
 
 type dayRow struct {
@@ -74,6 +77,16 @@ func (p *Pages) overview(r *http.Request) (view, error) {
 		return view{}, err
 	}
 	o.Kinds = kindRows(kinds)
+	newest, err := p.query.Relays(ctx, query.RelayQuery{
+		Sort: []query.Order{{Column: "promoted", Falling: true}}, Canonical: true, Limit: shownNewest,
+	})
+	if err != nil {
+		return view{}, err
+	}
+	o.Newest = newest.Relays
+	if o.Incidents, err = p.query.Incidents(ctx, shownNewest); err != nil {
+		return view{}, err
+	}
 	o.Networks = networks(o.Stats.Relays)
 	o.Steps = beginning(o.Stats)
 	return view{Title: "Overview", Section: "/", Data: o}, nil

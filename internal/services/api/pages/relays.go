@@ -166,6 +166,9 @@ func relayQuery(params url.Values) (query.RelayQuery, error) {
 // list reads a page of relays as its parameters say, and the figures of all.
 func (p *Pages) list(r *http.Request, columns []column) (relaysPage, error) {
 	params := r.URL.Query()
+	for _, values := range params {
+		values[0] = visible(values[0], longRunes) // they are shown again
+	}
 	if clean := set(params); form(r) == "" && slices.ContainsFunc(strings.Split(r.URL.RawQuery, "&"), func(pair string) bool { return strings.HasSuffix(pair, "=") }) {
 		return relaysPage{}, moved{r.URL.Path + string(clean)} // of a form that was not filled in
 	}
