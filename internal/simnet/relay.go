@@ -46,7 +46,7 @@ type counters struct {
 	accepted, handshakes, requests, answered atomic.Int64
 	counts, negs, closes, infos              atomic.Int64
 	events, frames, bytes, refused           atomic.Int64
-	open, maxOpen                            atomic.Int64
+	open, maxOpen, maxSubs                   atomic.Int64
 }
 
 // Stats are totals over the life of a relay.
@@ -55,6 +55,7 @@ type Stats struct {
 	Sessions    int64 // WebSocket handshakes asked for
 	Open        int64 // sessions that stand now
 	MaxOpen     int64 // most sessions at once
+	MaxSubs     int64 // most subscriptions of a session at once
 	Requests    int64 // REQs received
 	Counts      int64 // COUNTs received
 	Negs        int64 // NEG-OPENs and NEG-MSGs received
@@ -74,7 +75,7 @@ func (r *Relay) Stats() Stats {
 	c := &r.counters
 	return Stats{
 		Connections: c.accepted.Load(), Sessions: c.handshakes.Load(),
-		Open: c.open.Load(), MaxOpen: c.maxOpen.Load(),
+		Open: c.open.Load(), MaxOpen: c.maxOpen.Load(), MaxSubs: c.maxSubs.Load(),
 		Requests: c.requests.Load(), Counts: c.counts.Load(), Closes: c.closes.Load(),
 		Negs: c.negs.Load(), Infos: c.infos.Load(), Refused: c.refused.Load(),
 		Events: c.events.Load(), Frames: c.frames.Load(), Bytes: c.bytes.Load(),

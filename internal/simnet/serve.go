@@ -88,14 +88,8 @@ func (r *Relay) serveSession(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		return // Accept has answered
 	}
-	open := r.counters.open.Add(1)
+	most(&r.counters.maxOpen, r.counters.open.Add(1))
 	defer r.counters.open.Add(-1)
-	for {
-		most := r.counters.maxOpen.Load()
-		if open <= most || r.counters.maxOpen.CompareAndSwap(most, open) {
-			break
-		}
-	}
 	c := &conversation{
 		relay: r, ws: ws, wire: wire,
 		subs: map[string]*subscription{}, wake: make(chan struct{}, 1),
@@ -133,6 +127,16 @@ func (r *Relay) serveSession(w http.ResponseWriter, req *http.Request) {
 	c.read(ctx, asks)
 }
 
+// most raises a counter to n.
+func most(counter *atomic.Int64, n int64) {
+	for {
+		have := counter.Load()
+		if n <= have || counter.CompareAndSwap(have, n) {
+			return
+		}
+	}
+}
+
 // pretend keeps a WebSocket that is not Nostr.
 func (c *conversation) pretend(ctx context.Context, mode What) {
 	for {
@@ -166,6 +170,7 @@ func (c *conversation) read(ctx context.Context, asks chan<- ask) {
 				old.closed.Store(true)
 			}
 			c.subs[a.Sub] = a.sub
+			most(&c.relay.counters.maxSubs, int64(len(c.subs)))
 			c.mu.Unlock()
 		case a.Label == nostr.LabelCount:
 			c.relay.counters.counts.Add(1)

@@ -211,3 +211,22 @@ func TestLateArrivals(t *testing.T) {
 		t.Errorf("two days late: %d s are read again", c.Overlap)
 	}
 }
+
+// TestFetchTogether has up to four requests for ids under way at once, and one
+// only at a relay that complained of more.
+func TestFetchTogether(t *testing.T) {
+	t.Parallel()
+	for _, most := range []int{0, 2} {
+		s, relays := newSpares(t, simnet.Behaviour{MaxSubs: most, Latency: 20 * time.Millisecond, Negentropy: simnet.Negentropy{As: simnet.NegHonest}})
+		s.fill(relays, 3000)
+		r := s.sync(s.service(func(c *Config) { c.Limit = 500 }), 0)
+		if r.Cause != "" || r.New != 3000 {
+			t.Errorf("at most %d at once: ended by %q with %d of 3000", most, r.Cause, r.New)
+		}
+		at := relays[0].Stats().MaxSubs
+		p := s.pace(relays[0].URL().String())
+		if most == 0 && (at < 3 || at > mostParallel+1 || p.Parallel != 0) || most > 0 && p.Parallel == 0 {
+			t.Errorf("at most %d at once: %d subscriptions stood at once; %+v", most, at, p)
+		}
+	}
+}

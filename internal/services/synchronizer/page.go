@@ -227,6 +227,23 @@ func (v *visit) bounds(f nostr.Filter, win store.Interval) (nostr.Filter, int64)
 	return f, top
 }
 
+// request is a question on its way.
+type request struct {
+	v     *visit
+	q     question
+	page  *page
+	wire  nostr.Filter
+	match nostr.Filter   // the same without a limit
+	asked store.Interval // what an obedient relay may answer with
+	from  pager
+
+	seen        sync.Mutex
+	frames      arena // raw, until they are sorted
+	count, size int
+	got         session.Page
+	err         error
+}
+
 // ask sends one REQ and reads its answer. What came is sorted; the last slice
 // of it is left in page.rest, so that it can be saved with what it proves. The
 // error is a local one, or a halt where nothing could be asked.
@@ -234,67 +251,124 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 	if err := v.turn(ctx); err != nil {
 		return nil, err
 	}
+	r := v.request(q)
+	r.send(ctx)
+	return r.receive(ctx)
+}
+
+// askTogether asks several questions at once. Where it is time to end the visit
+// before all are asked, it returns the answers to the first of them.
+func (v *visit) askTogether(ctx context.Context, questions []question) ([]*page, error) {
+	var requests []*request
+	for _, q := range questions {
+		if err := v.turn(ctx); err != nil {
+			if len(requests) == 0 {
+				return nil, err
+			}
+			break // whoever asks on will hear of it
+		}
+		requests = append(requests, v.request(q))
+	}
+	var sending sync.WaitGroup
+	for _, r := range requests {
+		sending.Go(func() { r.send(ctx) })
+	}
+	sending.Wait()
+	pages := make([]*page, len(requests))
+	for i, r := range requests {
+		var err error
+		if pages[i], err = r.receive(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return pages, nil
+}
+
+// atOnce is how many questions may be asked at once.
+func (v *visit) atOnce() int {
+	if _, ok := v.pager.(*login); !ok {
+		return 1 // no session
+	}
+	n := mostParallel
+	for _, b := range v.buckets() {
+		n = min(n, b.parallel())
+	}
+	return n
+}
+
+// request prepares a question.
+func (v *visit) request(q question) *request {
 	limit := q.limit
 	if limit == 0 {
 		limit = v.limit
 	}
-	asked := q.win
-	if !q.exact && asked.Lo > 0 {
-		asked.Lo-- // since is exclusive at some relays
+	r := &request{v: v, q: q, asked: q.win, from: v.pager}
+	if !q.exact && r.asked.Lo > 0 {
+		r.asked.Lo-- // since is exclusive at some relays
 	}
-	wire, top := v.bounds(q.filter, asked)
-	asked.Hi = top
-	p := &page{win: q.win, limit: limit, largest: v.cal.LargestPage, kinds: map[nostr.Kind]int{}}
-	match := wire
-	wire.Limit = &limit
-	var seen sync.Mutex
-	keep := func(e *nostr.Event) bool {
-		if !match.Matches(e) {
-			return false
-		}
-		if q.observe != nil {
-			seen.Lock()
-			q.observe(e)
-			seen.Unlock()
-		}
-		return true
-	}
+	r.wire, r.asked.Hi = v.bounds(q.filter, r.asked)
+	r.match = r.wire
+	r.wire.Limit = &limit
+	r.page = &page{win: q.win, limit: limit, largest: v.cal.LargestPage, kinds: map[nostr.Kind]int{}}
+	return r
+}
 
-	var frames arena
-	sort := func() error {
-		sorted, err := v.intake.Sort(ctx, frames.list(), keep)
-		if err != nil {
-			return fmt.Errorf("sort page: %w", err)
-		}
-		frames.clear()
-		p.rest = sorted
-		v.account(p, asked)
-		return nil
+// keep tells whether an event was asked for.
+func (r *request) keep(e *nostr.Event) bool {
+	if !r.match.Matches(e) {
+		return false
 	}
-	count, size := 0, 0
-	from := v.pager
-	got, err := from.Req(ctx, wire, func(raw []byte) error {
-		count, size = count+1, size+len(raw)
-		if count > max(floodFactor*limit, floodEvents) || size > floodBytes {
-			p.flood = true
+	if r.q.observe != nil {
+		r.seen.Lock()
+		r.q.observe(e)
+		r.seen.Unlock()
+	}
+	return true
+}
+
+// sort sorts what is held raw.
+func (r *request) sort(ctx context.Context) error {
+	sorted, err := r.v.intake.Sort(ctx, r.frames.list(), r.keep)
+	if err != nil {
+		return fmt.Errorf("sort page: %w", err)
+	}
+	r.frames.clear()
+	r.page.rest = sorted
+	r.v.account(r.page, r.asked)
+	return nil
+}
+
+// send sends the REQ and takes what comes. Of several that are under way at once
+// a session hands over one event at a time, so nothing else touches the visit
+// meanwhile.
+func (r *request) send(ctx context.Context) {
+	r.got, r.err = r.from.Req(ctx, r.wire, func(raw []byte) error {
+		r.count, r.size = r.count+1, r.size+len(raw)
+		if r.count > max(floodFactor*r.page.limit, floodEvents) || r.size > floodBytes {
+			r.page.flood = true
 			return session.ErrStop
 		}
-		if len(frames.ends) > 0 && len(frames.bytes)+len(raw) > sliceBytes {
-			if err := sort(); err != nil {
+		if len(r.frames.ends) > 0 && len(r.frames.bytes)+len(raw) > sliceBytes {
+			if err := r.sort(ctx); err != nil {
 				return err
 			}
-			if err := v.save(ctx, p, nil); err != nil {
+			if err := r.v.save(ctx, r.page, nil); err != nil {
 				return err
 			}
 		}
-		frames.add(raw)
+		r.frames.add(raw)
 		return nil
 	})
+}
+
+// receive takes in how the request has ended.
+func (r *request) receive(ctx context.Context) (*page, error) {
+	v, p, q, got, limit := r.v, r.page, r.q, r.got, r.page.limit
 	v.spent(got.Bytes)
-	if err != nil {
-		return nil, v.local(ctx, err)
+	if r.err != nil {
+		return nil, v.local(ctx, r.err)
 	}
-	if err := sort(); err != nil {
+	if err := r.sort(ctx); err != nil {
 		return nil, v.local(ctx, err)
 	}
 	p.end, p.sent = got.End, got.SentAt.Unix()
@@ -306,12 +380,12 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 	p.unread += got.Malformed
 	p.order = p.sorted()
 	v.look()
-	p.from = &answer{pager: from, sub: got.Sub}
+	p.from = &answer{pager: r.from, sub: got.Sub}
 	v.recent = append(v.recent, p.from)
 	if p.end.EOSE() || p.end.Kind == session.Closed || p.end.Lost() {
 		v.settle()
 	}
-	v.report.EventsReceived += int64(count)
+	v.report.EventsReceived += int64(r.count)
 	v.tell(q.win)
 	switch {
 	case what == tooMany && q.complaints < maxComplaints:
@@ -357,6 +431,9 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 	case p.end.Lost():
 		if err := v.save(ctx, p, nil); err != nil {
 			return nil, err
+		}
+		if r.from != v.pager {
+			break // another that was under way has opened the next one
 		}
 		if err := v.reconnect(ctx, p.end.Cause()); err != nil {
 			return nil, err

@@ -43,6 +43,7 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 	queue := slices.Collect(slices.Chunk(slices.Clone(ids), fetchIDs))
 	budget, faults := 16+len(ids), 0
 	unread := map[nostr.ID]int{}
+	alone := false // what cannot be read is looked for one by one
 	var left []lacking
 	for len(queue)+len(left) > 0 {
 		if len(queue) == 0 {
@@ -60,18 +61,74 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 			left, faults = nil, faults+len(late)
 			continue
 		}
-		chunk := queue[0]
-		queue = queue[1:]
-		if budget--; budget < 0 || faults > maxFaults {
+		n := 1
+		if !alone {
+			n = min(v.atOnce(), len(queue))
+		}
+		if budget -= n; budget < 0 || faults > maxFaults {
 			out.unsure = true
 			return out, nil
 		}
-		f := v.filter
-		f.IDs = chunk
-		p, err := v.ask(ctx, question{filter: f, win: store.Interval{Lo: 0, Hi: maxTime}, limit: len(chunk)})
+		chunks := queue[:n:n]
+		queue = queue[n:]
+		pages, err := v.fetchOnce(ctx, chunks, out)
 		if err != nil {
 			return nil, err
 		}
+		queue = append(queue, chunks[len(pages):]...)
+		for i, p := range pages {
+			before := len(chunks[i])
+			chunk := slices.DeleteFunc(chunks[i], func(id nostr.ID) bool { return out.came[id] })
+			opaque := p.unread+p.oversize > 0 || p.end.Kind == session.Oversize
+			clean := p.clean() && !opaque
+			if opaque && before == 1 && len(chunk) == 1 && len(pages) == 1 {
+				// Nothing else was asked for, so this is what cannot be read.
+				if unread[chunk[0]]++; unread[chunk[0]] == fetchTries {
+					out.opaque = append(out.opaque, chunk[0])
+					continue
+				}
+			}
+			alone = alone || opaque
+			switch {
+			case len(chunk) == 0:
+				faults = 0
+			case p.end.Cause() == dial.CauseRateLimited:
+				return nil, &halt{why: refused, cause: dial.CauseRateLimited}
+			case len(chunk) < before:
+				faults = 0
+				queue = append(queue, chunk)
+			case clean && len(chunk) <= max(1, v.cal.LargestPage):
+				left = append(left, lacking{p.from, chunk})
+			case !clean && len(chunk) == 1:
+				if !opaque {
+					faults++
+				}
+				queue = append(queue, chunk)
+			default:
+				if !clean && !opaque {
+					faults++
+				}
+				half := (len(chunk) + 1) / 2
+				queue = append(queue, chunk[:half:half], chunk[half:])
+			}
+		}
+	}
+	return out, nil
+}
+
+// fetchOnce asks for chunks at once and saves what comes.
+func (v *visit) fetchOnce(ctx context.Context, chunks [][]nostr.ID, out *fetched) ([]*page, error) {
+	questions := make([]question, len(chunks))
+	for i, chunk := range chunks {
+		f := v.filter
+		f.IDs = chunk
+		questions[i] = question{filter: f, win: store.Interval{Lo: 0, Hi: maxTime}, limit: len(chunk)}
+	}
+	pages, err := v.askTogether(ctx, questions)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pages {
 		out.refused = append(out.refused, p.bad...)
 		for i := range p.rest.New {
 			if e := &p.rest.New[i]; e.Kind.IsEphemeral() {
@@ -84,41 +141,8 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 		if err := v.save(ctx, p, nil); err != nil {
 			return nil, err
 		}
-		before := len(chunk)
-		chunk = slices.DeleteFunc(chunk, func(id nostr.ID) bool { return out.came[id] })
-		opaque := p.unread+p.oversize > 0 || p.end.Kind == session.Oversize
-		clean := p.clean() && !opaque
-		if opaque && before == 1 && len(chunk) == 1 {
-			// Nothing else was asked for, so this is what cannot be read.
-			if unread[chunk[0]]++; unread[chunk[0]] == fetchTries {
-				out.opaque = append(out.opaque, chunk[0])
-				continue
-			}
-		}
-		switch {
-		case len(chunk) == 0:
-			faults = 0
-		case p.end.Cause() == dial.CauseRateLimited:
-			return nil, &halt{why: refused, cause: dial.CauseRateLimited}
-		case len(chunk) < before:
-			faults = 0
-			queue = append(queue, chunk)
-		case clean && len(chunk) <= max(1, v.cal.LargestPage):
-			left = append(left, lacking{p.from, chunk})
-		case !clean && len(chunk) == 1:
-			if !opaque {
-				faults++
-			}
-			queue = append(queue, chunk)
-		default:
-			if !clean && !opaque {
-				faults++
-			}
-			half := (len(chunk) + 1) / 2
-			queue = append(queue, chunk[:half:half], chunk[half:])
-		}
 	}
-	return out, nil
+	return pages, nil
 }
 
 // lacking are ids that an answer which ended well did not bring.
