@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -321,4 +322,60 @@ func FuzzMessages(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestManySubscriptions opens ten thousand on one connection: as many as are
+// allowed stand, the others are refused, and the connection goes on.
+func TestManySubscriptions(t *testing.T) {
+	const asked, allowed = 10_000, 50
+	r := serve(t, newStore(t, store.Keep{}), func(cfg *face.Config) { cfg.PerSecond, cfg.Subscriptions = 100_000, allowed })
+	c, other := r.dial(), r.dial()
+	stand, refused := 0, 0
+	for i := range asked {
+		// A refusal in between that was answered for keeps the connection open.
+		if i%50 == 0 {
+			c.request("s0", nostr.Filter{Kinds: []nostr.Kind{1}})
+			if _, end := c.answer("s0"); end.Label != nostr.LabelEOSE {
+				t.Fatalf("the first one again: %s %q", end.Label, end.Text)
+			}
+		}
+		sub := "s" + strconv.Itoa(i)
+		c.request(sub, nostr.Filter{Kinds: []nostr.Kind{1}})
+		switch _, end := c.answer(sub); {
+		case end.Label == nostr.LabelEOSE:
+			stand++
+		case strings.HasPrefix(end.Text, "restricted: "):
+			refused++
+		default:
+			t.Fatalf("%s: %s %q", sub, end.Label, end.Text)
+		}
+	}
+	if stand != allowed || refused != asked-allowed {
+		t.Errorf("%d stand, %d are refused", stand, refused)
+	}
+	other.request("t", nostr.Filter{Kinds: []nostr.Kind{1}})
+	other.answer("t")
+	r.add(event(1, 1, base, "new"))
+	if m := other.read(); m.Label != nostr.LabelEvent {
+		t.Errorf("another client: %s", m.Label)
+	}
+	for range allowed {
+		if m := c.read(); m.Label != nostr.LabelEvent {
+			t.Fatalf("of those that stand: %s", m.Label)
+		}
+	}
+}
+
+// TestOversize sends a message that is larger than one may be.
+func TestOversize(t *testing.T) {
+	r := serve(t, newStore(t, store.Keep{}))
+	c, other := r.dial(), r.dial()
+	_ = c.ws.Write(t.Context(), websocket.MessageText, []byte(`["REQ","s",{"#t":["`+strings.Repeat("x", 300<<10)+`"]}]`))
+	if code := c.ends(); code != int(websocket.StatusMessageTooBig) {
+		t.Errorf("the connection ends with %d", code)
+	}
+	other.request("s", nostr.Filter{})
+	if _, end := other.answer("s"); end.Label != nostr.LabelEOSE {
+		t.Errorf("another client: %s", end.Label)
+	}
 }
