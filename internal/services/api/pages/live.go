@@ -162,7 +162,7 @@ var (
 
 // recheck queues a check of a relay.
 func (p *Pages) recheck(w http.ResponseWriter, r *http.Request) {
-	u, err := p.relayURL(r.PathValue("name"))
+	u, err := relayURL(r.PathValue("name"))
 	if err == nil {
 		err = p.queueRecheck(r.Context(), u)
 	}
@@ -191,39 +191,34 @@ func (p *Pages) queueRecheck(ctx context.Context, u relay.URL) error {
 // find leads to the page of what a visitor names: a relay, an event, an author.
 func (p *Pages) find(w http.ResponseWriter, r *http.Request) {
 	text := strings.TrimSpace(r.URL.Query().Get("q"))
-	to, err := p.place(r.Context(), text)
-	if err != nil {
-		p.fail(w, r, err)
-		return
-	}
-	http.Redirect(w, r, to, http.StatusSeeOther)
+	http.Redirect(w, r, p.place(r.Context(), text), http.StatusSeeOther)
 }
 
 // place is the address of the page of what a text names.
-func (p *Pages) place(ctx context.Context, text string) (string, error) {
+func (p *Pages) place(ctx context.Context, text string) string {
 	text = strings.TrimPrefix(text, "nostr:")
 	if text == "" {
-		return "/relays", nil
+		return "/relays"
 	}
 	if id, err := nostr.ParseID(text); err == nil {
 		_, err := p.query.Event(ctx, id)
 		if err == nil {
-			return "/event/" + text, nil
+			return "/event/" + text
 		}
-		return "/author/" + text, nil
+		return "/author/" + text
 	}
 	if e, err := nip19.Decode(text); err == nil {
 		switch e.Prefix {
 		case nip19.Note, nip19.Event:
-			return "/event/" + e.ID.String(), nil
+			return "/event/" + e.ID.String()
 		case nip19.PubKey, nip19.Profile, nip19.Address:
-			return "/author/" + e.PubKey.String(), nil
+			return "/author/" + e.PubKey.String()
 		}
 	}
 	if strings.Contains(text, ".") {
-		if u, err := p.relayURL(text); err == nil {
-			return relayPath(u), nil
+		if u, err := relayURL(text); err == nil {
+			return relayPath(u)
 		}
 	}
-	return "/relays?" + url.Values{"text": {text}}.Encode(), nil
+	return "/relays?" + url.Values{"text": {text}}.Encode()
 }

@@ -63,13 +63,12 @@ type Process struct {
 
 // Pages makes the pages.
 type Pages struct {
-	query     *query.Catalogue
-	process   Process
-	log       *slog.Logger
-	templates map[string]*template.Template
-	rechecks  *rechecks
-	streams   chan struct{} // one entry for each page that is kept up to date
-	ended     chan struct{} // closed by End
+	query    *query.Catalogue
+	process  Process
+	log      *slog.Logger
+	rechecks *rechecks
+	streams  chan struct{} // one entry for each page that is kept up to date
+	ended    chan struct{} // closed by End
 }
 
 // New returns pages that show what a catalogue answers.
@@ -162,7 +161,7 @@ func (p *Pages) page(mux *http.ServeMux, pattern, name string, read reader) {
 				p.fail(w, r, errNoPage)
 				return
 			}
-			p.writeCSV(w, r, v.Table)
+			writeCSV(w, v.Table)
 		default:
 			p.render(w, r, http.StatusOK, name, v)
 		}
@@ -227,7 +226,7 @@ func (p *Pages) writeJSON(w http.ResponseWriter, r *http.Request, status int, da
 	_, _ = w.Write(append(text, '\n'))
 }
 
-func (p *Pages) writeCSV(w http.ResponseWriter, r *http.Request, table [][]string) {
+func writeCSV(w http.ResponseWriter, table [][]string) {
 	var body bytes.Buffer
 	c := csv.NewWriter(&body)
 	for _, row := range table {
@@ -259,8 +258,6 @@ type frame struct {
 	Back    string // the address of this page
 	JSON    string // the address of its other forms; empty for none
 	CSV     string
-	Search  string // what was searched for
-	Script  bool
 }
 
 const site = "BigBrotr"
@@ -321,8 +318,8 @@ var templates = func() map[string]*template.Template {
 	return all
 }()
 
-// relayOf finds the relay that a path names.
-func (p *Pages) relayURL(name string) (relay.URL, error) {
+// relayURL reads the address of a relay as a path has it.
+func relayURL(name string) (relay.URL, error) {
 	if !strings.Contains(name, "://") {
 		name = "wss://" + name
 	}

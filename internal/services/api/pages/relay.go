@@ -80,7 +80,7 @@ type place struct {
 
 func (p *Pages) relay(r *http.Request) (view, error) {
 	ctx := r.Context()
-	u, err := p.relayURL(named(r))
+	u, err := relayURL(named(r))
 	if err != nil {
 		return view{}, err
 	}
@@ -240,9 +240,20 @@ func selfFacts(document json.RawMessage) []fact {
 	}
 	var list []fact
 	for _, f := range []struct{ key, name string }{
-		{"name", "Name"}, {"description", "Description"}, {"software", "Software"}, {"version", "Version"}, {"contact", "Contact"},
-		{"pubkey", "Operator"}, {"self", "Its own key"}, {"supported_nips", "NIPs"}, {"limitation", "Limits"}, {"fees", "Fees"},
-		{"payments_url", "Payments"}, {"posting_policy", "Posting policy"}, {"terms_of_service", "Terms"}, {"relay_countries", "Countries"},
+		{"name", "Name"},
+		{"description", "Description"},
+		{"software", "Software"},
+		{"version", "Version"},
+		{"contact", "Contact"},
+		{"pubkey", "Operator"},
+		{"self", "Its own key"},
+		{"supported_nips", "NIPs"},
+		{"limitation", "Limits"},
+		{"fees", "Fees"},
+		{"payments_url", "Payments"},
+		{"posting_policy", "Posting policy"},
+		{"terms_of_service", "Terms"},
+		{"relay_countries", "Countries"},
 	} {
 		if text := plainText(fields[f.key]); text != "" {
 			list = append(list, fact{f.name, text})

@@ -26,7 +26,6 @@ var functions = template.FuncMap{
 	"when":    when,
 	"date":    date,
 	"level":   levelName,
-	"levels":  func() []store.Level { return []store.Level{1, 2, 3, 4} },
 	"clock":   clock,
 	"span":    spanText,
 	"foreign": foreign,
