@@ -57,6 +57,7 @@ var layers = []struct {
 	// Rooms of the api, which ask the catalogue, and what they have in common.
 	{"internal/services/api/answer", 6},
 	{"internal/services/api/pages", 7},
+	{"internal/services/api/rest", 7},
 	// Services.
 	{"internal/services/*", 8},
 	// The root.

@@ -13,10 +13,11 @@ import (
 	"bigbrotr/internal/core/store"
 )
 
-// The ages of the directory: at which it is read anew while somebody asks, and
-// up to which it is given.
+// The ages of the directory: at which it is read anew while somebody asks, unless
+// reading it takes too large a part of the time, and up to which it is given.
 const (
-	directoryEvery = 5 * time.Second
+	directoryEvery = time.Second
+	directoryPart  = 20
 	directoryFresh = 10 * time.Second
 	directoryIdle  = time.Minute // after which nobody asks
 )
@@ -31,14 +32,16 @@ type directory struct {
 	mu    sync.Mutex
 	now   *relays // nil: not read yet
 	asked time.Time
+	took  time.Duration // to read it
 }
 
 // relays are the relays in the set, as of a moment.
 type relays struct {
-	at    time.Time
-	byURL []entry // by ascending URL
-	byID  map[store.RelayID]*Relay
-	alive Alive
+	at      time.Time
+	byURL   []entry // by ascending URL
+	byID    map[store.RelayID]*Relay
+	bySince []*Relay // by when their state began
+	alive   Alive
 }
 
 type entry struct {
@@ -73,12 +76,13 @@ func (d *directory) reload(ctx context.Context, age time.Duration) (*relays, err
 	if now != nil && time.Since(now.at) < age {
 		return now, nil
 	}
+	begin := time.Now()
 	now, err := readDirectory(ctx, d.store)
 	if err != nil {
 		return nil, err
 	}
 	d.mu.Lock()
-	d.now = now
+	d.now, d.took = now, time.Since(begin)
 	d.mu.Unlock()
 	return now, nil
 }
@@ -107,7 +111,9 @@ func readDirectory(ctx context.Context, st Store) (*relays, error) {
 	for i := range now.byURL {
 		r := &now.byURL[i].Relay
 		now.byID[r.ID] = r
+		now.bySince = append(now.bySince, r)
 	}
+	slices.SortStableFunc(now.bySince, func(a, b *Relay) int { return cmp.Compare(a.Since, b.Since) })
 	for i, id := range aliases {
 		if of := now.byID[id]; of != nil {
 			now.byURL[i].AliasOf = of.URL.String()
@@ -140,11 +146,11 @@ func (c *Catalogue) Run(ctx context.Context) {
 		}
 		d := &c.directory
 		d.mu.Lock()
-		wanted := time.Since(d.asked) < directoryIdle
+		wanted, age := time.Since(d.asked) < directoryIdle, min(directoryPart*d.took, directoryFresh/2)
 		d.mu.Unlock()
 		if wanted {
 			// Who asks next meets the same error, and tells of it.
-			_, _ = d.reload(ctx, directoryEvery/2)
+			_, _ = d.reload(ctx, max(age, directoryEvery/2))
 		}
 	}
 }
@@ -198,4 +204,15 @@ func (c *Catalogue) Alive(ctx context.Context) (*Alive, error) {
 		return nil, err
 	}
 	return &now.alive, nil
+}
+
+// Changed returns the relays whose state began at a time or later, in that order.
+// They are shared and not to be changed.
+func (c *Catalogue) Changed(ctx context.Context, since int64) ([]*Relay, error) {
+	now, err := c.directory.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i, _ := slices.BinarySearchFunc(now.bySince, since, func(r *Relay, at int64) int { return cmp.Compare(r.Since, at) })
+	return now.bySince[i:], nil
 }

@@ -126,10 +126,48 @@ func (c *Catalogue) Changes(ctx context.Context, id store.RelayID, versions int)
 }
 
 // Health returns how a relay fared until now.
-func (c *Catalogue) Health(ctx context.Context, id store.RelayID) (store.Health, error) {
+func (c *Catalogue) Health(ctx context.Context, id store.RelayID) (Health, error) {
 	h, err := c.store.Health(ctx, id, time.Now().Unix())
 	if err != nil {
-		return store.Health{}, fmt.Errorf("read health: %w", err)
+		return Health{}, fmt.Errorf("read health: %w", err)
 	}
-	return h, nil
+	return newHealth(h), nil
+}
+
+// Tested is what a relay claims of itself, held against what it does.
+type Tested struct {
+	At     int64         `json:"at" doc:"when it was tested, Unix seconds"`
+	Claims []TestedClaim `json:"claims" nullable:"false"`
+}
+
+// TestedClaim is one claim of a relay's document.
+type TestedClaim struct {
+	Name     string `json:"name" example:"max_limit"`
+	Claimed  string `json:"claimed" doc:"as the document has it" example:"500"`
+	Measured string `json:"measured,omitempty" doc:"what was found" example:"500"`
+	Verdict  string `json:"verdict" enum:"kept,broken,untested" doc:"untested: there is too little to tell by, or it would cost the relay too much"`
+}
+
+// probeClaims is the probe whose document has the claims.
+const probeClaims = "nips"
+
+// Tested returns the newest test of a relay's claims; store.ErrNotFound before
+// the first.
+func (c *Catalogue) Tested(ctx context.Context, id store.RelayID) (Tested, error) {
+	checks, err := c.store.LatestChecks(ctx, id)
+	if err != nil {
+		return Tested{}, fmt.Errorf("read checks: %w", err)
+	}
+	for _, check := range checks {
+		if check.Probe != probeClaims || check.Document == nil {
+			continue
+		}
+		t := Tested{At: check.At}
+		// It is ours: what does not fit is of an older version.
+		if json.Unmarshal(check.Document.Data, &t) == nil {
+			t.At, t.Claims = check.At, append([]TestedClaim{}, t.Claims...)
+			return t, nil
+		}
+	}
+	return Tested{}, store.ErrNotFound
 }

@@ -158,11 +158,9 @@ func (c *Catalogue) Relay(ctx context.Context, text string) (RelayDetail, error)
 			d.Aliases = append(d.Aliases, now.byURL[i].URL.String())
 		}
 	}
-	health, err := c.Health(ctx, r.ID)
-	if err != nil {
+	if d.Health, err = c.Health(ctx, r.ID); err != nil {
 		return d, err
 	}
-	d.Health = newHealth(health)
 	checks, err := c.store.LatestChecks(ctx, r.ID)
 	if err != nil {
 		return d, fmt.Errorf("read checks: %w", err)

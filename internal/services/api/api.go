@@ -1,5 +1,6 @@
-// Package api owns what the archive shows to people and programs over HTTP: REST
-// below /api/v1, the health of the process and, by package pages, the pages. It
+// Package api owns what the archive shows to people and programs over HTTP: by
+// package rest what is below /api, the health of the process and, by package pages,
+// the pages. It
 // only reads, and asks everything through the catalogue of package query. At the
 // address of the pages it lets package face be a relay.
 package api
@@ -24,6 +25,7 @@ import (
 	"bigbrotr/internal/services/api/answer"
 	"bigbrotr/internal/services/api/face"
 	"bigbrotr/internal/services/api/pages"
+	"bigbrotr/internal/services/api/rest"
 )
 
 // Config is what an operator may choose.
@@ -34,11 +36,13 @@ type Config struct {
 	Timeout config.Duration `yaml:"timeout"`
 	// Relay says how the archive is a relay, at the same address.
 	Relay face.Config `yaml:"relay"`
+	// REST says how much programs may ask below /api.
+	REST rest.Config `yaml:"rest"`
 }
 
 // DefaultConfig returns the values of keys that are not set.
 func DefaultConfig() Config {
-	return Config{Listen: "127.0.0.1:8080", Timeout: config.Duration(10 * time.Second), Relay: face.DefaultConfig()}
+	return Config{Listen: "127.0.0.1:8080", Timeout: config.Duration(10 * time.Second), Relay: face.DefaultConfig(), REST: rest.DefaultConfig()}
 }
 
 // Validate reports values that cannot work.
@@ -79,6 +83,7 @@ type Service struct {
 	query   *query.Catalogue
 	face    *face.Face
 	pages   *pages.Pages
+	rest    *rest.API
 	process Process
 	log     *slog.Logger
 
@@ -88,7 +93,7 @@ type Service struct {
 // New returns an api that reads from st.
 func New(cfg Config, st Store, process Process, log *slog.Logger) *Service {
 	catalogue := query.New(st)
-	return &Service{
+	s := &Service{
 		cfg: cfg, query: catalogue, process: process, log: log,
 		face: face.New(cfg.Relay, st, cfg.Timeout.Std(), process.Version, process.Registry, log),
 		pages: pages.New(catalogue, pages.Process{
@@ -96,6 +101,10 @@ func New(cfg Config, st Store, process Process, log *slog.Logger) *Service {
 			Contact: cmp.Or(cfg.Relay.Contact, process.Contact),
 		}, log),
 	}
+	s.rest = rest.New(cfg.REST, catalogue, st, rest.Options{
+		Timeout: cfg.Timeout.Std(), Client: s.face.Client, Version: process.Version, Log: log,
+	})
+	return s
 }
 
 // Listen takes the port, so that a busy one is an error before anything runs.
@@ -145,9 +154,11 @@ func (s *Service) Run(ctx context.Context) error {
 	server.RegisterOnShutdown(s.pages.End)
 	until, cancel := service.UntilStop(ctx)
 	defer cancel()
-	var relay sync.WaitGroup
-	relay.Go(func() { s.face.Run(until) })
-	defer relay.Wait()
+	var rooms sync.WaitGroup
+	rooms.Go(func() { s.face.Run(until) })
+	rooms.Go(func() { s.rest.Run(until) })
+	rooms.Go(func() { s.query.Run(until) })
+	defer rooms.Wait()
 	served := make(chan error, 1)
 	go func() {
 		served <- server.Serve(netutil.LimitListener(s.listener, maxConnections+s.cfg.Relay.Connections))
@@ -170,7 +181,6 @@ func (s *Service) Run(ctx context.Context) error {
 
 func (s *Service) handler() http.Handler {
 	mux := http.NewServeMux()
-	s.rest(mux)
 	s.pages.Register(mux)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer.Plain(w, http.StatusOK, "ok\n")
@@ -185,32 +195,37 @@ func (s *Service) handler() http.Handler {
 	mux.Handle("GET /metrics", s.process.Metrics)
 	guarded := s.guard(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.face.Wants(r) { // its connections last
+		switch {
+		case s.face.Wants(r): // its connections last
 			s.face.ServeHTTP(w, r)
-			return
+		case s.rest.Wants(r): // so do some of its answers
+			protect(w, r)
+			s.rest.ServeHTTP(w, r)
+		default:
+			guarded.ServeHTTP(w, r)
 		}
-		guarded.ServeHTTP(w, r)
 	})
 }
 
 // Questions is REST alone, for questions that come otherwise than over HTTP.
-func (s *Service) Questions() http.Handler {
-	mux := http.NewServeMux()
-	s.rest(mux)
-	return s.guard(mux)
-}
+func (s *Service) Questions() http.Handler { return s.guard(s.rest.Questions()) }
 
-// guard bounds the time of a request and sets the headers of every answer.
+// guard bounds the time of a request and sets the headers of its answer.
 func (s *Service) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout.Std())
 		defer cancel()
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		h := w.Header()
-		h.Set("Cache-Control", "no-store") // what is shown changes by the second
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Content-Security-Policy", pages.Policy)
+		protect(w, r)
+		w.Header().Set("Cache-Control", "no-store") // what is shown changes by the second
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// protect bounds the body of a request and sets the headers of every answer.
+func protect(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", pages.Policy)
 }

@@ -49,7 +49,9 @@ func newStoreOf(t testing.TB, keep store.Keep) *sqlite.DB {
 
 // newAPI returns an api that is always ready.
 func newAPI(st api.Store) *api.Service {
-	return api.New(api.DefaultConfig(), st, api.Process{
+	cfg := api.DefaultConfig()
+	cfg.REST.PerSecond = 10_000 // not in the way
+	return api.New(cfg, st, api.Process{
 		Ready:   func(context.Context) error { return nil },
 		Metrics: telemetry.Handler(prometheus.NewRegistry()),
 		Version: "v0-test",

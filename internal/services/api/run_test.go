@@ -14,6 +14,7 @@ import (
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/service"
 	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/core/store/sqlite"
 	"bigbrotr/internal/services/api"
 )
 
@@ -38,6 +39,7 @@ func (h *held) Totals(ctx context.Context, now int64) (store.Totals, error) {
 // running is an api run by a runner, as app does it.
 type running struct {
 	addr  string
+	db    *sqlite.DB
 	store *held
 	stop  context.CancelFunc
 	ended chan error
@@ -45,7 +47,8 @@ type running struct {
 
 func run(t *testing.T, grace time.Duration) *running {
 	t.Helper()
-	r := &running{store: &held{Store: newStore(t), asked: make(chan struct{}), give: make(chan struct{})}, ended: make(chan error, 1)}
+	db := newStore(t)
+	r := &running{db: db, store: &held{Store: db, asked: make(chan struct{}), give: make(chan struct{})}, ended: make(chan error, 1)}
 	cfg := api.DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
 	cfg.Timeout = config.Duration(time.Minute)

@@ -49,6 +49,10 @@ const (
 
 func newClients(cfg Config) *clients { return &clients{cfg: cfg, accounts: map[string]*account{}} }
 
+// Client names who a request is from: an address, of IPv6 the network of 64 bits
+// that one customer has.
+func (f *Face) Client(r *http.Request) string { return f.clients.key(r) }
+
 // key tells whose account a request is on.
 func (c *clients) key(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
