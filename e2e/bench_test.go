@@ -105,6 +105,20 @@ func BenchmarkNegentropy(b *testing.B) {
 		for _, e := range fresh {
 			late -= float64(len(e.JSON))
 		}
+		// One that has half of them, and as many of its own.
+		const half = 2
+		others := simnet.Generate(simnet.Plan{Seed: 107, Count: len(events) / half, Since: 1_600_000_000, Until: 1_700_000_000})
+		var mixed []*simnet.Event
+		for i, e := range events {
+			if i%half == 0 {
+				mixed = append(mixed, e)
+			}
+		}
+		partial, _ := costs(add(b, n, be, append(mixed, others...)...), "partial")
+		for _, e := range others {
+			partial -= float64(len(e.JSON))
+		}
+		b.ReportMetric(100*partial/(download/half), "%-of-download-partial")
 		b.ReportMetric(100*second/download, "%-of-download")
 		b.ReportMetric(total/download, "ten/one")
 		b.ReportMetric(unchanged, "B-unchanged")
@@ -112,6 +126,72 @@ func BenchmarkNegentropy(b *testing.B) {
 		b.ReportMetric(late, "B-for-100-late")
 		n.Close()
 	}
+}
+
+// BenchmarkMillion reconciles a relay that names a million ids, spread over three
+// years or all of one day: the first time, unchanged, and with a hundred events
+// more. Most ids are of events that do not exist, which makes no difference to
+// what is listed and compared.
+func BenchmarkMillion(b *testing.B) {
+	for _, bench := range []struct {
+		name  string
+		days  int64
+		count int
+	}{
+		{"1,088_days", 1088, sized(1_000_000, 20_000)},
+		{"one_day", 1, sized(300_000, 20_000)},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			const since = 1_620_000_000 / 86_400 * 86_400
+			until := since + bench.days*86_400 - 1
+			events := simnet.Generate(simnet.Plan{Seed: 105, Count: 1000, Since: since, Until: until})
+			fresh := simnet.Generate(simnet.Plan{Seed: 106, Count: 100, Since: since, Until: since + 80_000})
+			for b.Loop() {
+				n := simnet.New(105)
+				be := simnet.Behaviour{Cap: 500, Negentropy: simnet.Negentropy{As: simnet.NegHonest}}
+				r := add(b, n, be, events...)
+				store := folder(b)
+				measure(b, store, r) // so that the size of its pages is known
+				be.Negentropy.Phantoms = bench.count
+				r.SetBehaviour(be)
+				visit := func(what string) {
+					negs := r.Stats().Negs
+					one, peak := measure(b, store, r)
+					b.ReportMetric(float64(one.BytesReceived+one.BytesSent)/1000, "kB-"+what)
+					b.ReportMetric(float64(r.Stats().Negs-negs), "rounds-"+what)
+					b.ReportMetric(float64(peak)/(1<<20), "MB-"+what)
+				}
+				visit("first")
+				visit("second") // the days of ids without an event are not known at first
+				visit("unchanged")
+				r.Add(fresh...)
+				visit("100-late")
+				n.Close()
+			}
+		})
+	}
+}
+
+// measure syncs a relay and returns the report and the most memory it took.
+func measure(b *testing.B, store string, r *simnet.Relay) (one report, peak int64) {
+	b.Helper()
+	p := start(b, impatient, "sync", "--json", "--allow-local", "--store", store, r.URL().String())
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for ended := false; !ended; {
+		select {
+		case <-p.ended:
+			ended = true
+		case <-look.C:
+			_, high := memory(p.cmd.Process.Pid)
+			peak = max(peak, high)
+		}
+	}
+	if code := p.wait(); code != 0 {
+		b.Fatalf("exit %d\n%s", code, tail(p.stderr.String()))
+	}
+	decode(b, p.stdout.String(), &one)
+	return one, peak
 }
 
 // BenchmarkMemory archives 20 relays side by side and samples the memory of the

@@ -178,6 +178,15 @@ type named struct {
 	lo, hi int64 // the seconds it was named in
 }
 
+// at is where an id of which nothing else is known is taken to stand. Hardly
+// anything is older than Nostr.
+func (n named) at() int64 {
+	if n.lo < nostrBirth && n.hi < maxTime {
+		return n.hi
+	}
+	return n.lo
+}
+
 // resolve does away with the differences that an exchange has found, and claims
 // what is settled then. It reports whether another exchange could prove more.
 func (v *visit) resolve(ctx context.Context, x *exchange) (bool, error) {
@@ -342,7 +351,7 @@ func (v *visit) take(ctx context.Context, need []named) (*taken, bool, error) {
 		place := map[nostr.ID]named{}
 		for i, h := range holdings {
 			place[ids[i]] = part[i]
-			at := nostr.Ref{ID: ids[i], CreatedAt: part[i].lo}
+			at := nostr.Ref{ID: ids[i], CreatedAt: part[i].at()}
 			switch {
 			case h.Seq != 0 && h.Hold != store.HoldDelivered && h.Hold != store.HoldClaimed:
 				batch.Claimed = append(batch.Claimed, nostr.Ref{ID: ids[i], CreatedAt: h.CreatedAt})
@@ -378,12 +387,12 @@ func (v *visit) take(ctx context.Context, need []named) (*taken, bool, error) {
 		batch = store.Batch{Relay: v.relay.ID, SeenAt: v.now().Unix()}
 		if !unsure {
 			for _, id := range left {
-				batch.Withheld = append(batch.Withheld, nostr.Ref{ID: id, CreatedAt: place[id].lo})
+				batch.Withheld = append(batch.Withheld, nostr.Ref{ID: id, CreatedAt: place[id].at()})
 			}
 			v.report.Withheld += int64(len(left))
 		}
 		for _, id := range passing {
-			batch.Refused = append(batch.Refused, nostr.Ref{ID: id, CreatedAt: place[id].lo})
+			batch.Refused = append(batch.Refused, nostr.Ref{ID: id, CreatedAt: place[id].at()})
 		}
 		for _, n := range out.opaque {
 			if _, ok := place[n.id]; ok {
@@ -392,7 +401,7 @@ func (v *visit) take(ctx context.Context, need []named) (*taken, bool, error) {
 		}
 		for _, r := range out.refused {
 			if n, ok := place[r.ID]; ok {
-				batch.Refused = append(batch.Refused, nostr.Ref{ID: r.ID, CreatedAt: n.lo})
+				batch.Refused = append(batch.Refused, nostr.Ref{ID: r.ID, CreatedAt: n.at()})
 			}
 		}
 		if err := v.saveSet(ctx, batch); err != nil {
