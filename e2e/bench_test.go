@@ -175,7 +175,9 @@ func BenchmarkMillion(b *testing.B) {
 // measure syncs a relay and returns the report and the most memory it took.
 func measure(b *testing.B, store string, r *simnet.Relay) (one report, peak int64) {
 	b.Helper()
-	p := start(b, impatient, "sync", "--json", "--allow-local", "--store", store, r.URL().String())
+	// It takes the simulated relay some seconds to sort a million ids.
+	patient := []string{"BIGBROTR_SYNCHRONIZER_IDLE=60s", "BIGBROTR_SYNCHRONIZER_PER_SECOND=1000"}
+	p := start(b, patient, "sync", "--json", "--allow-local", "--store", store, r.URL().String())
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
 	for ended := false; !ended; {

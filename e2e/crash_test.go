@@ -62,6 +62,16 @@ var crashes = []struct {
 		func(s simnet.Stats) bool { return s.Sessions >= 2 },
 	},
 	{
+		"within a reconciliation",
+		simnet.Behaviour{Cap: 100, Latency: 5 * time.Millisecond, Negentropy: simnet.Negentropy{As: simnet.NegHonest, Frame: 512}},
+		func(s simnet.Stats) bool { return s.Negs >= 4 },
+	},
+	{
+		"while what was listed is fetched",
+		simnet.Behaviour{Cap: 20, Latency: 5 * time.Millisecond, Negentropy: simnet.Negentropy{As: simnet.NegHonest}},
+		func(s simnet.Stats) bool { return s.Negs >= 1 && s.Requests >= 8 },
+	},
+	{
 		"while kinds are partitioned",
 		simnet.Behaviour{Cap: 50, Restricted: []nostr.Kind{4, 1059}, PostFilter: true},
 		func(s simnet.Stats) bool { return s.Requests >= 40 },

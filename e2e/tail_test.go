@@ -84,6 +84,42 @@ func TestTail(t *testing.T) {
 	}
 }
 
+// TestKilledBesideTail kills the program while a visit has the connection of a
+// tail, and while events arrive. What had the relay leased is dead, so the next
+// process goes on at once, and nothing is lost whatever its date.
+func TestKilledBesideTail(t *testing.T) {
+	t.Parallel()
+	n := network(t, 44)
+	now := time.Now().Unix()
+	r := add(t, n, simnet.Behaviour{Cap: 10, Latency: 20 * time.Millisecond}, simnet.Generate(simnet.Plan{Seed: 44, Count: 300, Since: now - 500*86400, Until: now - 3600, Kinds: []nostr.Kind{1, 7}})...)
+	late := simnet.Generate(simnet.Plan{Seed: 45, Count: 30, Since: now - 400*86400, Until: now, Kinds: []nostr.Kind{1}})
+	store := folder(t)
+	for _, requests := range []int64{5, 12} {
+		before := r.Stats()
+		p := up(t, store, []relay.URL{r.URL()})
+		p.await("a visit at work over the connection of a tail", func() bool {
+			s := r.Stats()
+			return s.Open == 1 && s.Requests >= before.Requests+requests
+		})
+		r.Add(late[:len(late)/2]...)
+		late = late[len(late)/2:]
+		p.kill()
+		survive(t, store, n)
+		r.Add(late[0])
+	}
+	r.Add(late...)
+	p := up(t, store, []relay.URL{r.URL()})
+	p.await("all events", func() bool {
+		truth := compare(t, store, n)
+		truthful(t, truth)
+		return truth.Archived == truth.Visible && truth.Visible == r.Len()
+	})
+	if code, _ := p.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	complete(t, compare(t, store, n))
+}
+
 // coverage is what is read of `coverage --json`.
 type coverage struct {
 	Filters []struct {

@@ -7,6 +7,7 @@ import (
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/services/synchronizer"
 	"bigbrotr/internal/simnet"
 )
 
@@ -38,8 +39,7 @@ func TestAuthors(t *testing.T) {
 		{"oldest first", simnet.Behaviour{Cap: 100, Order: simnet.OldestFirst}, len(writers)},
 		{"restricted kinds dropped late", simnet.Behaviour{Cap: 100, Restricted: []nostr.Kind{4, 1059}, PostFilter: true}, len(writers)},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(tt.name, synchronizer.Bubble(func(t *testing.T) {
 			open := newWorld(t, simnet.Behaviour{}, known[:400])
 			open.sync()
 			tt.be.Broad = simnet.BroadAuthorless
@@ -87,13 +87,14 @@ func TestAuthors(t *testing.T) {
 				}
 			}
 			t.Logf("%d requests, then %d", r.Requests, again.Requests)
-		})
+		}))
 	}
 }
 
 // TestAuthorsUnknown leaves a relay alone of which no author is known.
-func TestAuthorsUnknown(t *testing.T) {
-	t.Parallel()
+func TestAuthorsUnknown(t *testing.T) { synchronizer.Bubble(testAuthorsUnknown)(t) }
+
+func testAuthorsUnknown(t *testing.T) {
 	w := newWorld(t, simnet.Behaviour{Broad: simnet.BroadAuthorless}, many(1, 50))
 	r := w.sync()
 	if got := w.account(); r.Cause != dial.CauseReadRestricted || got.InHoles != 50 || len(got.FalseClaims) > 0 {

@@ -85,8 +85,9 @@ func steady(seed uint64, n int) []*simnet.Event {
 
 // TestReconcile goes through the life of a relay that speaks NIP-77: listed,
 // proved, unchanged, changed.
-func TestReconcile(t *testing.T) {
-	t.Parallel()
+func TestReconcile(t *testing.T) { synchronizer.Bubble(testReconcile)(t) }
+
+func testReconcile(t *testing.T) {
 	events := steady(1, 3000)
 	w := newWorld(t, simnet.Behaviour{Cap: 500, Negentropy: honest}, events)
 	first := w.sync()
@@ -129,8 +130,9 @@ func TestReconcile(t *testing.T) {
 
 // TestClaimed holds ten relays with the same events to their price: the first is
 // downloaded, the others only name what they have.
-func TestClaimed(t *testing.T) {
-	t.Parallel()
+func TestClaimed(t *testing.T) { synchronizer.Bubble(testClaimed)(t) }
+
+func testClaimed(t *testing.T) {
 	const relays = 10
 	events := steady(3, 2500)
 	w := newWorld(t, simnet.Behaviour{Cap: 500, Negentropy: honest}, events)
@@ -215,8 +217,7 @@ func TestDistrust(t *testing.T) {
 		},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(tt.name, synchronizer.Bubble(func(t *testing.T) {
 			w := newWorld(t, tt.be, steady(5, 600), wraps)
 			r := w.sync()
 			w.truthful()
@@ -243,13 +244,14 @@ func TestDistrust(t *testing.T) {
 				t.Errorf("again: %d events for nothing new", again.EventsReceived)
 			}
 			t.Logf("%d requests, then %d", r.Requests, again.Requests)
-		})
+		}))
 	}
 }
 
 // TestReconcileCrash kills the process at every batch in turn and goes on.
-func TestReconcileCrash(t *testing.T) {
-	t.Parallel()
+func TestReconcileCrash(t *testing.T) { synchronizer.Bubble(testReconcileCrash)(t) }
+
+func testReconcileCrash(t *testing.T) {
 	w := newWorld(t, simnet.Behaviour{Cap: 100, Negentropy: honest}, many(8, 700))
 	w.sync()
 	w = w.beside(simnet.Behaviour{Cap: 60, Negentropy: simnet.Negentropy{As: simnet.NegHonest, Phantoms: 5, Most: 400}}, many(8, 700)[100:], many(9, 300))
@@ -273,8 +275,9 @@ func TestReconcileCrash(t *testing.T) {
 }
 
 // TestHeldAgrees shows that what a relay has, as we know it, is what it names.
-func TestHeldAgrees(t *testing.T) {
-	t.Parallel()
+func TestHeldAgrees(t *testing.T) { synchronizer.Bubble(testHeldAgrees)(t) }
+
+func testHeldAgrees(t *testing.T) {
 	w := newWorld(t, simnet.Behaviour{Cap: 100, Negentropy: simnet.Negentropy{As: simnet.NegHonest, Phantoms: 7}}, steady(6, 400))
 	w.sync()
 	var held negentropy.Accumulator

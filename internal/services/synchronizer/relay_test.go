@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
 	"testing"
 
 	"bigbrotr/internal/core/dial"
@@ -27,7 +26,7 @@ type stay struct {
 
 func openArchive(t testing.TB) *sqlite.DB {
 	t.Helper()
-	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"), sqlite.Options{})
+	db, err := sqlite.Open(t.Context(), NewArchive(t), sqlite.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,9 +35,6 @@ func openArchive(t testing.TB) *sqlite.DB {
 			t.Error(err)
 		}
 	})
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	return db
 }
 

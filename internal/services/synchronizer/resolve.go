@@ -2,6 +2,7 @@ package synchronizer
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -506,13 +507,13 @@ func (v *visit) unnamed(ctx context.Context, x *exchange) (bool, error) {
 	if len(open) > maxStretches {
 		return false, nil
 	}
-	// The times of those are not known.
-	missing := map[nostr.ID]bool{}
+	// The times of those are not known. There may be a million.
+	missing := map[uint64]bool{}
 	for m, err := range v.store.ScanMissing(ctx, v.relay.ID) {
 		if err != nil {
 			return false, v.local(ctx, fmt.Errorf("read what is missing: %w", err))
 		}
-		missing[m.ID] = true
+		missing[start(m.ID)] = true
 	}
 	for _, s := range open {
 		ok, err := v.stretchNamed(ctx, x, s, missing)
@@ -524,11 +525,14 @@ func (v *visit) unnamed(ctx context.Context, x *exchange) (bool, error) {
 	return true, nil
 }
 
+// start is the beginning of an id. That two share theirs is no matter here.
+func start(id nostr.ID) uint64 { return binary.BigEndian.Uint64(id[:]) }
+
 // maxStretches bounds the stretches of one exchange that are looked into.
 const maxStretches = 16
 
 // stretchNamed looks into one stretch.
-func (v *visit) stretchNamed(ctx context.Context, x *exchange, s store.Interval, missing map[nostr.ID]bool) (bool, error) {
+func (v *visit) stretchNamed(ctx context.Context, x *exchange, s store.Interval, missing map[uint64]bool) (bool, error) {
 	s.Hi = min(s.Hi, x.top)
 	if s.Hi < s.Lo {
 		return true, nil
@@ -538,7 +542,7 @@ func (v *visit) stretchNamed(ctx context.Context, x *exchange, s store.Interval,
 		if err != nil {
 			return false, v.local(ctx, err)
 		}
-		if missing[ref.ID] {
+		if missing[start(ref.ID)] {
 			continue
 		}
 		if ref.CreatedAt < oldest-1 {

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -219,7 +218,7 @@ const (
 )
 
 func soak(t *testing.T, seed uint64, sum *soakSum) {
-	path := filepath.Join(t.TempDir(), "test.db")
+	path := NewArchive(t)
 	stock()
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(modelNow))
@@ -275,8 +274,6 @@ func (s *sea) fatal(err error) {
 func (s *sea) open() {
 	var err error
 	s.db, err = sqlite.Open(context.Background(), s.path, sqlite.Options{})
-	s.fatal(err)
-	_, err = s.db.Migrate(context.Background())
 	s.fatal(err)
 }
 

@@ -33,7 +33,7 @@ type shore struct {
 
 func newShore(t *testing.T, seed uint64) *shore {
 	t.Helper()
-	s := &shore{t: t, db: openArchive(t), net: simnet.New(seed)}
+	s := &shore{t: t, db: openArchive(t), net: simnet.Piped(seed)}
 	t.Cleanup(s.net.Close)
 	s.open("test")
 	return s
@@ -48,7 +48,7 @@ func (s *shore) open(owner string) {
 	dialling := dial.DefaultConfig()
 	dialling.AllowLocal = true
 	dialling.PerMinute = 1_000_000
-	s.svc = New(cfg, s.db, dial.New(dialling), owner, nil, slog.New(slog.DiscardHandler))
+	s.svc = New(cfg, s.db, dial.New(dialling).Over(s.net.Dial), owner, nil, slog.New(slog.DiscardHandler))
 	s.svc.now = func() time.Time { return time.Now().Add(time.Duration(s.later.Load()) * time.Second) }
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -219,7 +219,9 @@ func (s *shore) prove(r *simnet.Relay, row store.Relay, seed uint64) {
 }
 
 // TestTailArchives has events of every date arrive at a relay whose tail stands.
-func TestTailArchives(t *testing.T) {
+func TestTailArchives(t *testing.T) { Bubble(testTailArchives)(t) }
+
+func testTailArchives(t *testing.T) {
 	for _, be := range []simnet.Behaviour{{Cap: 100}, {Cap: 100, Compress: true}, {Cap: 100, RefuseZero: true}} {
 		s := newShore(t, 101)
 		r, row := s.add(be, history(1, 300)...)
@@ -236,7 +238,9 @@ func TestTailArchives(t *testing.T) {
 
 // TestTailKeepsClaims shows what a tail is good for: claims stay true as what
 // arrives is archived, and nothing is read twice.
-func TestTailKeepsClaims(t *testing.T) {
+func TestTailKeepsClaims(t *testing.T) { Bubble(testTailKeepsClaims)(t) }
+
+func testTailKeepsClaims(t *testing.T) {
 	s := newShore(t, 102)
 	r, row := s.add(simnet.Behaviour{Cap: 100}, slices.Concat(history(1, 300), dated(2, 400, 40_000))...)
 	tail := s.stands(row)
@@ -288,7 +292,9 @@ func TestTailKeepsClaims(t *testing.T) {
 }
 
 // TestArrivalGap takes a relay away while events arrive.
-func TestArrivalGap(t *testing.T) {
+func TestArrivalGap(t *testing.T) { Bubble(testArrivalGap)(t) }
+
+func testArrivalGap(t *testing.T) {
 	s := newShore(t, 103)
 	r, row := s.add(simnet.Behaviour{Cap: 10}, history(1, 300)...)
 	s.stands(row)
@@ -350,7 +356,7 @@ func TestArrivalGap(t *testing.T) {
 
 // TestTailsThatFail has relays whose subscriptions do not bring what arrives.
 func TestTailsThatFail(t *testing.T) {
-	t.Run("nothing comes", func(t *testing.T) {
+	t.Run("nothing comes", Bubble(func(t *testing.T) {
 		s := newShore(t, 104)
 		r, row := s.add(simnet.Behaviour{Cap: 100, Live: simnet.LiveNone}, history(1, 200)...)
 		s.stands(row)
@@ -366,8 +372,8 @@ func TestTailsThatFail(t *testing.T) {
 		if report.Tail.Stands || report.Tail.Missed.Tail.Missed == 0 {
 			t.Errorf("it is not noticed: %+v", report.Tail)
 		}
-	})
-	t.Run("half of it comes", func(t *testing.T) {
+	}))
+	t.Run("half of it comes", Bubble(func(t *testing.T) {
 		s := newShore(t, 105)
 		r, row := s.add(simnet.Behaviour{Cap: 100}, history(1, 200)...)
 		since := s.stands(row).Since
@@ -390,8 +396,8 @@ func TestTailsThatFail(t *testing.T) {
 			t.Errorf("it is still believed: %+v", tail)
 		}
 		s.judge("after the next visit", 0, row)
-	})
-	t.Run("it ends without a word", func(t *testing.T) {
+	}))
+	t.Run("it ends without a word", Bubble(func(t *testing.T) {
 		s := newShore(t, 106)
 		r, row := s.add(simnet.Behaviour{Cap: 100}, history(1, 200)...)
 		s.stands(row)
@@ -410,12 +416,14 @@ func TestTailsThatFail(t *testing.T) {
 			t.Errorf("it is not noticed: %+v", report.Tail)
 		}
 		s.judge("after the next visit", 10, row)
-	})
+	}))
 }
 
 // TestVisitOutlastsTail ends a tail whose connection a visit has: the visit goes
 // on, and closes it.
-func TestVisitOutlastsTail(t *testing.T) {
+func TestVisitOutlastsTail(t *testing.T) { Bubble(testVisitOutlastsTail)(t) }
+
+func testVisitOutlastsTail(t *testing.T) {
 	s := newShore(t, 109)
 	r, row := s.add(simnet.Behaviour{Cap: 100}, history(1, 50)...)
 	s.stands(row)
@@ -440,7 +448,9 @@ func TestVisitOutlastsTail(t *testing.T) {
 }
 
 // TestTailIsOnes shows that of two processes one follows a relay.
-func TestTailIsOnes(t *testing.T) {
+func TestTailIsOnes(t *testing.T) { Bubble(testTailIsOnes)(t) }
+
+func testTailIsOnes(t *testing.T) {
 	s := newShore(t, 107)
 	r, row := s.add(simnet.Behaviour{Cap: 100}, history(1, 50)...)
 	s.stands(row)
@@ -464,7 +474,9 @@ func TestTailIsOnes(t *testing.T) {
 // TestTailsSideBySide has one relay flood us, one tell an event now and then and
 // one be silent: nobody waits for the others, and what is held of the flood stays
 // small.
-func TestTailsSideBySide(t *testing.T) {
+func TestTailsSideBySide(t *testing.T) { bubble(t, testTailsSideBySide) }
+
+func testTailsSideBySide(t *testing.T) {
 	s := newShore(t, 108)
 	be := simnet.Behaviour{Cap: 100}
 	flood, floodRow := s.add(be)

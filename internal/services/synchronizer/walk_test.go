@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -28,12 +27,12 @@ func testConfig() synchronizer.Config {
 	return cfg
 }
 
-func testDialer() *dial.Dialer {
+func (w *world) dialer() *dial.Dialer {
 	cfg := dial.DefaultConfig()
 	cfg.AllowLocal = true
 	cfg.PerMinute = 100_000
 	cfg.PerAddress = 100
-	return dial.New(cfg)
+	return dial.New(cfg).Over(w.net.Dial)
 }
 
 var past = time.Now().Add(-time.Hour).Unix()
@@ -84,7 +83,7 @@ var seeds atomic.Uint64
 
 func newWorld(t *testing.T, b simnet.Behaviour, lots ...[]*simnet.Event) *world {
 	t.Helper()
-	w := &world{t: t, net: simnet.New(seeds.Add(1))}
+	w := &world{t: t, net: simnet.Piped(seeds.Add(1))}
 	t.Cleanup(w.net.Close)
 	var err error
 	if w.relay, err = w.net.AddRelay(b); err != nil {
@@ -93,7 +92,7 @@ func newWorld(t *testing.T, b simnet.Behaviour, lots ...[]*simnet.Event) *world 
 	for _, lot := range lots {
 		w.relay.Add(lot...)
 	}
-	if w.db, err = sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"), sqlite.Options{}); err != nil {
+	if w.db, err = sqlite.Open(t.Context(), synchronizer.NewArchive(t), sqlite.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -101,9 +100,6 @@ func newWorld(t *testing.T, b simnet.Behaviour, lots ...[]*simnet.Event) *world 
 			t.Error(err)
 		}
 	})
-	if _, err := w.db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	rows, err := w.db.AddRelays(t.Context(), []relay.URL{w.relay.URL()}, past)
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +112,7 @@ func newWorld(t *testing.T, b simnet.Behaviour, lots ...[]*simnet.Event) *world 
 // restart begins a new process, which crashes after so many batches.
 func (w *world) restart(crashAfter int) {
 	w.crash = &crashing{w.db, crashAfter}
-	w.svc = synchronizer.New(testConfig(), w.crash, testDialer(), "test", nil, slog.New(slog.DiscardHandler))
+	w.svc = synchronizer.New(testConfig(), w.crash, w.dialer(), "test", nil, slog.New(slog.DiscardHandler))
 }
 
 func (w *world) sync() synchronizer.Report {
@@ -232,8 +228,7 @@ func TestSync(t *testing.T) {
 		{name: "future", events: lot(many(1, 50), burst(2, 10, now+5000, 1), burst(3, 10, now+500, 1))},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(test.name, synchronizer.Bubble(func(t *testing.T) {
 			w := newWorld(t, test.be, test.events)
 			var report synchronizer.Report
 			for range max(1, test.visits) {
@@ -261,7 +256,7 @@ func TestSync(t *testing.T) {
 			if report.Cause != test.cause {
 				t.Errorf("cause %q, want %q", report.Cause, test.cause)
 			}
-		})
+		}))
 	}
 }
 
@@ -279,7 +274,9 @@ func covers(claims []synchronizer.Covered, hi int64) bool {
 // TestCosts holds a walk of 200 full pages to its price: at most 1.1 requests a
 // page and 20 more, and 1.05 times the events. With 100,000 events and pages of
 // 500 it was 224 requests and 100,203 events.
-func TestCosts(t *testing.T) {
+func TestCosts(t *testing.T) { synchronizer.Bubble(testCosts)(t) }
+
+func testCosts(t *testing.T) {
 	const n, limit = 10_000, 50
 	w := newWorld(t, simnet.Behaviour{Cap: limit}, many(7, n))
 	begin := time.Now()
@@ -298,7 +295,9 @@ func TestCosts(t *testing.T) {
 
 // TestSyncAgain shows that the last three days are walked again in every pass,
 // and that a pass without news costs little.
-func TestSyncAgain(t *testing.T) {
+func TestSyncAgain(t *testing.T) { synchronizer.Bubble(testSyncAgain)(t) }
+
+func testSyncAgain(t *testing.T) {
 	w := newWorld(t, simnet.Behaviour{Cap: 100}, many(1, 500))
 	w.sync()
 	late := simnet.Generate(simnet.Plan{Seed: 9, Count: 5, Since: past - 2*86400, Until: past - 86400, Kinds: []nostr.Kind{1}})
@@ -316,7 +315,9 @@ func TestSyncAgain(t *testing.T) {
 }
 
 // TestCrash kills the process at every batch in turn and goes on.
-func TestCrash(t *testing.T) {
+func TestCrash(t *testing.T) { synchronizer.Bubble(testCrash)(t) }
+
+func testCrash(t *testing.T) {
 	w := newWorld(t, simnet.Behaviour{Cap: 50, Count: simnet.CountExact}, many(1, 400), burst(2, 120, past-40*86400, 0, 1, 3, 7))
 	for batches := 0; ; batches++ {
 		w.restart(batches % 4)
@@ -340,11 +341,13 @@ func TestCrash(t *testing.T) {
 }
 
 // TestCycle visits what is due, within the budget of a visit, and reschedules.
-func TestCycle(t *testing.T) {
+func TestCycle(t *testing.T) { synchronizer.Bubble(testCycle)(t) }
+
+func testCycle(t *testing.T) {
 	w := newWorld(t, simnet.Behaviour{Cap: 50}, many(1, 4000))
 	cfg := testConfig()
 	cfg.VisitRequests = 60
-	svc := synchronizer.New(cfg, w.db, testDialer(), "test", nil, slog.New(slog.DiscardHandler))
+	svc := synchronizer.New(cfg, w.db, w.dialer(), "test", nil, slog.New(slog.DiscardHandler))
 	if err := svc.Cycle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
