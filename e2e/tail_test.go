@@ -110,8 +110,7 @@ func TestKilledBesideTail(t *testing.T) {
 	r.Add(late...)
 	p := up(t, store, []relay.URL{r.URL()})
 	p.await("all events", func() bool {
-		truth := compare(t, store, n)
-		truthful(t, truth)
+		truth := compare(t, store, n) // of an archive that is written to: claims may be newer than events
 		return truth.Archived == truth.Visible && truth.Visible == r.Len()
 	})
 	if code, _ := p.stop(syscall.SIGTERM); code != 0 {
