@@ -27,6 +27,8 @@ type report struct {
 	Withheld       int64     `json:"withheld"`
 	Gone           int64     `json:"gone"`
 	Negentropy     string    `json:"negentropy"`
+	Auth           string    `json:"auth"`
+	Authors        int64     `json:"authors"`
 	Coverage       []covered `json:"coverage"`
 	Holes          []hole    `json:"holes"`
 	Cause          string    `json:"cause"`

@@ -52,7 +52,7 @@ func TestLogin(t *testing.T) {
 			w := newWorld(t, tt.be, many(1, 500), wraps)
 			cfg := testConfig()
 			cfg.Auth = tt.mode
-			w.svc = synchronizer.New(cfg, w.db, testDialer(), "test", nil, slog.New(slog.DiscardHandler))
+			w.svc = synchronizer.New(cfg, w.db, w.dialer(), "test", nil, slog.New(slog.DiscardHandler))
 			r := w.sync()
 			got := w.account()
 			if len(got.FalseClaims) > 0 {
@@ -111,7 +111,7 @@ func TestLoginKey(t *testing.T) {
 	}
 	w := newWorld(t, simnet.Behaviour{Auth: true}, many(1, 50))
 	var said bytes.Buffer
-	w.svc = synchronizer.New(cfg, w.db, testDialer(), "test", nil, slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	w.svc = synchronizer.New(cfg, w.db, w.dialer(), "test", nil, slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if r := w.sync(); r.Auth != store.AuthAccepted || r.New != 50 {
 		t.Errorf("%q, %d new", r.Auth, r.New)
 	}

@@ -59,7 +59,7 @@ func TestFilters(t *testing.T) {
 			w := newWorld(t, tt.be, events)
 			cfg := testConfig()
 			cfg.Filters = filters(t, texts...)
-			w.svc = synchronizer.New(cfg, w.db, testDialer(), "test", nil, slog.New(slog.DiscardHandler))
+			w.svc = synchronizer.New(cfg, w.db, w.dialer(), "test", nil, slog.New(slog.DiscardHandler))
 			r := w.sync()
 			held := w.held()
 			wanted := map[nostr.ID]bool{}
@@ -106,7 +106,7 @@ func TestFilterTime(t *testing.T) {
 	with := func(text string) synchronizer.Report {
 		cfg := testConfig()
 		cfg.Filters = filters(t, text)
-		w.svc = synchronizer.New(cfg, w.db, testDialer(), "test", nil, slog.New(slog.DiscardHandler))
+		w.svc = synchronizer.New(cfg, w.db, w.dialer(), "test", nil, slog.New(slog.DiscardHandler))
 		return w.sync()
 	}
 	half := with(fmt.Sprintf(`{"since":%d}`, past-45*86400))
@@ -131,7 +131,7 @@ func TestRelayTerms(t *testing.T) {
 		{URL: w.relay.URL().String() + "/", Off: true},
 		{URL: other.relay.URL().String(), Limit: 20, Filters: filters(t, `{"kinds":[1]}`)},
 	}
-	svc := synchronizer.New(cfg, w.db, testDialer(), "test", nil, slog.New(slog.DiscardHandler))
+	svc := synchronizer.New(cfg, w.db, w.dialer(), "test", nil, slog.New(slog.DiscardHandler))
 	if err := svc.Cycle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
