@@ -34,8 +34,8 @@ func TestOptOut(t *testing.T) {
 	if out.URL().Hostname() == in.URL().Hostname() {
 		cfg.Initializer.OptOut = []string{out.URL().String(), out.URL().String() + "/path"}
 	}
-	second := config.Duration(time.Second)
-	cfg.Finder.Interval, cfg.Validator.Interval, cfg.Monitor.Interval, cfg.Synchronizer.Interval = second, second, second, second
+	often := config.Duration(100 * time.Millisecond)
+	cfg.Finder.Interval, cfg.Validator.Interval, cfg.Monitor.Interval, cfg.Synchronizer.Interval = often, often, often, often
 	all := []string{"initializer", "finder", "validator", "monitor", "synchronizer"}
 	a, stop := start(t, cfg, all...)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // should it never come

@@ -204,38 +204,42 @@ func (a *Alerter) tell(ctx context.Context, r Receiver) error {
 		if len(due) == 0 {
 			return nil
 		}
-		failed := a.deliver(ctx, r, due)
-		if failed != nil && ctx.Err() != nil {
-			return nil // cut short by a stop; the next start does it
+		why := a.deliver(ctx, r, due)
+		if why == "" || ctx.Err() == nil { // else it was cut short by a stop; the next start does it
+			if err := a.save(ctx, r, due, why); err != nil {
+				return err
+			}
 		}
-		if err := a.save(ctx, r, due, failed); err != nil {
-			return err
-		}
-		if failed != nil {
+		if why != "" {
 			return nil
 		}
 	}
 	return nil
 }
 
-func (a *Alerter) deliver(ctx context.Context, r Receiver, due []store.DueAlert) error {
+// deliver returns why a receiver could not be told; empty when it was.
+func (a *Alerter) deliver(ctx context.Context, r Receiver, due []store.DueAlert) (why string) {
 	ctx, cancel := context.WithTimeout(ctx, alertTime)
 	defer cancel()
+	tell := a.message
 	if r.Webhook != "" {
-		return a.post(ctx, r, due)
+		tell = a.post
 	}
-	return a.message(ctx, r, due)
+	if err := tell(ctx, r, due); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // save notes what came of a delivery. It was made: that is kept although a stop
 // was asked for.
-func (a *Alerter) save(ctx context.Context, r Receiver, due []store.DueAlert, failed error) error {
+func (a *Alerter) save(ctx context.Context, r Receiver, due []store.DueAlert, why string) error {
 	now := time.Now()
 	results := make([]store.AlertResult, len(due))
 	given := 0
 	for i, d := range due {
-		results[i] = store.AlertResult{AlertKey: d.AlertKey, Owner: a.owner, Done: failed == nil}
-		if failed != nil {
+		results[i] = store.AlertResult{AlertKey: d.AlertKey, Owner: a.owner, Done: why == ""}
+		if why != "" {
 			if d.Attempts >= len(alertWaits.Steps) {
 				results[i].Done = true
 				given++
@@ -243,8 +247,8 @@ func (a *Alerter) save(ctx context.Context, r Receiver, due []store.DueAlert, fa
 			results[i].NextDue = now.Add(alertWaits.After(d.Attempts+1)).Unix() + 1
 		}
 	}
-	if failed != nil {
-		a.log.WarnContext(ctx, "alerts were not delivered", "receiver", r.Name, "alerts", len(due), "given_up", given, "error", failed)
+	if why != "" {
+		a.log.WarnContext(ctx, "alerts were not delivered", "receiver", r.Name, "alerts", len(due), "given_up", given, "reason", why)
 	} else {
 		a.log.InfoContext(ctx, "alerts delivered", "receiver", r.Name, "alerts", len(due))
 	}

@@ -238,8 +238,9 @@ func TestWebhook(t *testing.T) {
 			waits = append(waits, p.at.Sub(h.posts[i].at))
 		}
 		var last time.Duration
-		for i, base := range []time.Duration{1, 5, 20, 60, 360, 1440, 1440, 1440} {
-			low, high := base*time.Minute*85/100, base*time.Minute*115/100+21*time.Minute
+		const day = 24 * time.Hour
+		for i, wait := range []time.Duration{time.Minute, 5 * time.Minute, 20 * time.Minute, time.Hour, 6 * time.Hour, day, day, day} {
+			low, high := wait*85/100, wait*115/100+21*time.Minute
 			if i >= len(waits) || waits[i] < low || waits[i] > high {
 				t.Fatalf("waits %v: number %d is not %s to %s", waits, i, low, high)
 			}
