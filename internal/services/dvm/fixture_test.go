@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -83,9 +84,7 @@ func (f *fixture) config(keys map[string]any) dvm.Config {
 	file := filepath.Join(f.t.TempDir(), "key")
 	must(f.t, os.WriteFile(file, []byte(secret+"\n"), 0o600))
 	all := map[string]any{"key": "file:" + file, "relays": []string{f.ours.URL().String()}}
-	for name, value := range keys {
-		all[name] = value
-	}
+	maps.Copy(all, keys)
 	text, err := json.Marshal(all)
 	must(f.t, err)
 	yaml := filepath.Join(f.t.TempDir(), "dvm.yaml")

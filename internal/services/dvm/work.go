@@ -105,12 +105,12 @@ func (s *Service) cancel(ctx context.Context, e *nostr.Event) {
 func (s *Service) work(ctx context.Context, job store.Job) {
 	e, err := nostr.ParseEvent(job.Request)
 	if err != nil { // written by another version
-		s.save(ctx, job, store.JobEnded)
+		s.end(ctx, job)
 		return
 	}
 	r, err := s.read(e)
 	if err != nil && job.State != store.JobAnswered {
-		s.save(ctx, job, store.JobEnded)
+		s.end(ctx, job)
 		return
 	}
 	ctx, done := s.hand.enter(ctx, job.ID)
@@ -127,11 +127,11 @@ func (s *Service) work(ctx context.Context, job store.Job) {
 	}
 }
 
-// save ends a job.
-func (s *Service) save(ctx context.Context, job store.Job, state store.JobState) bool {
-	job.State = state
+// end ends a job without an answer.
+func (s *Service) end(ctx context.Context, job store.Job) bool {
+	job.State = store.JobEnded
 	saved, err := s.store.SaveJob(ctx, job, s.free(), time.Now().Unix())
-	return s.stored(ctx, "save", err) && saved
+	return s.stored(ctx, "end", err) && saved
 }
 
 // answer puts the question and sends what comes of it.
@@ -148,7 +148,7 @@ func (s *Service) answer(ctx context.Context, job store.Job, r *request) {
 		if _, ok := errors.AsType[*questionError](err); ok || errors.Is(err, errLarge) || errors.Is(err, errBytes) || errors.Is(err, errQuestion) {
 			end = endQuestion
 		}
-		if s.save(ctx, job, store.JobEnded) {
+		if s.end(ctx, job) {
 			s.metrics.end(end)
 			s.say(box, r, statusError, err.Error())
 		}
@@ -157,7 +157,7 @@ func (s *Service) answer(ctx context.Context, job store.Job, r *request) {
 	}
 	result, err := s.result(r, a)
 	if err != nil {
-		s.save(ctx, job, store.JobEnded)
+		s.end(ctx, job)
 		s.say(box, r, statusError, errAway.Error())
 		box.close()
 		return
@@ -185,7 +185,7 @@ func (s *Service) answer(ctx context.Context, job store.Job, r *request) {
 func (s *Service) sendAgain(ctx context.Context, job store.Job, r *request) {
 	result, err := nostr.ParseEvent(job.Answer)
 	if err != nil {
-		s.save(ctx, job, store.JobEnded)
+		s.end(ctx, job)
 		return
 	}
 	box := s.outbox(ctx, r.relays)
@@ -271,7 +271,7 @@ func (s *Service) bill(ctx context.Context, job store.Job, r *request) {
 	inv, err := s.wallet.invoice(ctx, s.cfg.Price.Msats, s.cfg.Price.Within.Std())
 	if err != nil {
 		s.log.WarnContext(ctx, "no invoice can be had", "error", err)
-		if s.save(ctx, job, store.JobEnded) {
+		if s.end(ctx, job) {
 			s.metrics.end(endUnpaid)
 			s.tell(ctx, r, statusError, "no invoice can be made now; ask again later")
 		}
@@ -299,7 +299,7 @@ func (s *Service) note(ctx context.Context, job *store.Job, p payment, state sto
 func (s *Service) collect(ctx context.Context, job store.Job, r *request) {
 	var p payment
 	if json.Unmarshal(job.Payment, &p) != nil || s.wallet == nil {
-		s.save(ctx, job, store.JobEnded)
+		s.end(ctx, job)
 		return
 	}
 	now := time.Now()
@@ -314,7 +314,7 @@ func (s *Service) collect(ctx context.Context, job store.Job, r *request) {
 			s.answer(ctx, job, r)
 		}
 	case now.Unix() > p.Expires:
-		if s.save(ctx, job, store.JobEnded) {
+		if s.end(ctx, job) {
 			s.metrics.end(endUnpaid)
 			s.tell(ctx, r, statusError, "not paid in time")
 		}
