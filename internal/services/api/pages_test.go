@@ -225,6 +225,7 @@ func TestPages(t *testing.T) {
 		"/relays": {
 			`href="/relay/a.nostr.org"`, `href="/relay/b.nostr.org%2Fpath"`, "tcp_refused", "<bdi>Relay A</bdi>", "34 ms", "<caption>3 relays</caption>", `<a href="?sort=-uptime">Uptime</a>`,
 		},
+		"/relay/a.nostr.org":            {"<bdi>Relay A</bdi>", "2023-11-14"},
 		"/relays?sort=-uptime&state=up": {`aria-sort="descending"`, `<a href="?sort=uptime&amp;state=up">Uptime</a>`, `name="sort" value="-uptime"`},
 		"/relays?uptime=99&nip=77":      {"No relay fits these filters", "<details open>"},
 		"/map":                          {"No country is known yet"},
@@ -280,6 +281,25 @@ func TestTidy(t *testing.T) {
 	w := ask(t, newAPI(newStore(t)).Handler(), http.MethodGet, "/relays?text=&state=up&network=&nip=50%2C+77&after=")
 	if have := w.Header().Get("Location"); w.Code != http.StatusSeeOther || have != "/relays?nip=50%2C+77&state=up" {
 		t.Errorf("status %d, to %q", w.Code, have)
+	}
+}
+
+// TestRelayLinks follows the links of a relay's page into REST.
+func TestRelayLinks(t *testing.T) {
+	db := newStore(t)
+	fill(t, db)
+	h := newAPI(db).Handler()
+	page := ask(t, h, http.MethodGet, "/relay/b.nostr.org%2Fpath").Body.String()
+	for file, contentType := range map[string]string{"feed.atom": "application/atom+xml", "badge.svg": "image/svg+xml"} {
+		link := regexp.MustCompile(`<a href="(/api/v1/relays/[^"]+/` + regexp.QuoteMeta(file) + `)">`).FindStringSubmatch(page)
+		if link == nil {
+			t.Errorf("the page has no link to its %s", file)
+			continue
+		}
+		w := ask(t, h, http.MethodGet, html.UnescapeString(link[1]))
+		if have := w.Header().Get("Content-Type"); w.Code != http.StatusOK || !strings.HasPrefix(have, contentType) {
+			t.Errorf("%s: status %d, %q", link[1], w.Code, have)
+		}
 	}
 }
 

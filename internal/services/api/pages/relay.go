@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -49,6 +50,7 @@ type relayPage struct {
 	Exact     string           `json:"-"` // its document
 	Queued    bool             `json:"-"` // a check was asked for
 	Recheck   bool             `json:"-"` // may be asked for
+	API       string           `json:"-"` // its place in REST
 	Path      string           `json:"-"`
 }
 
@@ -85,6 +87,7 @@ func (p *Pages) relay(r *http.Request) (view, error) {
 		return view{}, err
 	}
 	d := relayPage{Path: relayPath(u), Queued: r.URL.Query().Get("queued") != "", Recheck: p.process.Recheck != nil}
+	d.API = "/api/v1/relays/" + url.PathEscape(u.String())
 	if d.RelayDetail, err = p.query.Relay(ctx, u.String()); err != nil {
 		if errors.Is(err, store.ErrNotFound) {
 			err = errUnknownRelay
@@ -96,7 +99,7 @@ func (p *Pages) relay(r *http.Request) (view, error) {
 			return view{}, err
 		}
 	}
-	return view{Title: host(u), Section: "/relays", Data: d}, nil
+	return view{Title: host(u), Section: "/relays", Data: d, Feed: d.API + "/feed.atom"}, nil
 }
 
 var errUnknownRelay = refusal{http.StatusNotFound, "This relay is not in the set: it has not answered yet, or nobody has named it.", "Its operator, or anybody, names it by publishing a list of relays that has it; the operator of this site can add it: bigbrotr relays add URL."}
