@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 
 	"bigbrotr/internal/core/dial"
@@ -209,8 +210,9 @@ func (q *RelayQuery) orders() ([]func(*Relay) value, error) {
 	return list, nil
 }
 
-// wants tells whether the query asks for a relay.
-func (q *RelayQuery) wants(e *entry, words []string) bool {
+// wants tells whether the query asks for a relay. The words and the software that
+// it names are in lower case.
+func (q *RelayQuery) wants(e *entry, words []string, software string) bool {
 	r := &e.Relay
 	switch {
 	case q.Network != "" && r.Network != q.Network,
@@ -224,7 +226,7 @@ func (q *RelayQuery) wants(e *entry, words []string) bool {
 		q.Canonical && r.AliasOf != "":
 		return false
 	}
-	if q.Software != "" && !strings.Contains(strings.ToLower(r.Software+" "+r.Version), strings.ToLower(q.Software)) {
+	if software != "" && !strings.Contains(strings.ToLower(r.Software+" "+r.Version), software) {
 		return false
 	}
 	for _, nip := range q.NIPs {
@@ -278,10 +280,17 @@ func (q *RelayQuery) orderText() string {
 	return b.String()
 }
 
-// compare compares places in the order of a query.
-func (q *RelayQuery) compare(a, b *place) int {
+// hit is a relay that a query asks for, and what it is sorted by.
+type hit struct {
+	values [maxOrders]value
+	url    string
+	relay  *Relay
+}
+
+// compare compares hits in the order of a query.
+func (q *RelayQuery) compare(a, b *hit) int {
 	for i, o := range q.Sort {
-		c := a.Values[i].compare(b.Values[i])
+		c := a.values[i].compare(b.values[i])
 		if o.Falling {
 			c = -c
 		}
@@ -289,7 +298,7 @@ func (q *RelayQuery) compare(a, b *place) int {
 			return c
 		}
 	}
-	return cmp.Compare(a.URL, b.URL)
+	return cmp.Compare(a.url, b.url)
 }
 
 // next is the text of a place: its URL, where that is the order.
@@ -343,26 +352,27 @@ func (c *Catalogue) Relays(ctx context.Context, q RelayQuery) (RelayPage, error)
 	if err != nil {
 		return RelayPage{}, err
 	}
-	type hit struct {
-		place
-		relay *Relay
-	}
 	var hits []hit // the first ones, in order, one more than are asked for
-	words, order := strings.Fields(strings.ToLower(q.Text)), q.orderText()
+	var from hit
+	if after != nil {
+		from = hit{url: after.URL}
+		copy(from.values[:], after.Values)
+	}
+	words, software := strings.Fields(strings.ToLower(q.Text)), strings.ToLower(q.Software)
 	for i := range now.byURL {
 		e := &now.byURL[i]
-		if !q.wants(e, words) {
+		if !q.wants(e, words, software) {
 			continue
 		}
-		h := hit{place{Order: order, URL: e.URL.String()}, &e.Relay}
-		for _, column := range orders {
-			h.Values = append(h.Values, column(&e.Relay))
+		h := hit{url: e.URL.String(), relay: &e.Relay}
+		for i, column := range orders {
+			h.values[i] = column(&e.Relay)
 		}
-		if after != nil && q.compare(&h.place, after) <= 0 {
+		if after != nil && q.compare(&h, &from) <= 0 {
 			continue
 		}
 		if len(hits) > q.Limit {
-			if q.compare(&h.place, &hits[q.Limit].place) >= 0 {
+			if q.compare(&h, &hits[q.Limit]) >= 0 {
 				if len(q.Sort) == 0 {
 					break // the directory is in this order
 				}
@@ -370,7 +380,7 @@ func (c *Catalogue) Relays(ctx context.Context, q RelayQuery) (RelayPage, error)
 			}
 			hits = hits[:q.Limit]
 		}
-		at, _ := slices.BinarySearchFunc(hits, h, func(a, b hit) int { return q.compare(&a.place, &b.place) })
+		at := sort.Search(len(hits), func(i int) bool { return q.compare(&hits[i], &h) >= 0 })
 		hits = slices.Insert(hits, at, h)
 	}
 	page := RelayPage{Relays: make([]Relay, min(len(hits), q.Limit))}
@@ -378,7 +388,8 @@ func (c *Catalogue) Relays(ctx context.Context, q RelayQuery) (RelayPage, error)
 		page.Relays[i] = *hits[i].relay
 	}
 	if len(hits) > q.Limit {
-		page.Next = q.next(&hits[q.Limit-1].place)
+		last := &hits[q.Limit-1]
+		page.Next = q.next(&place{Order: q.orderText(), Values: last.values[:len(orders)], URL: last.url})
 	}
 	return page, nil
 }
