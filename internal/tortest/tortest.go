@@ -111,7 +111,7 @@ func find(program string) (string, error) {
 }
 
 func (n *Network) start(ctx context.Context, targets []netip.AddrPort) error {
-	if err := n.settle(); err != nil {
+	if err := n.settle(ctx); err != nil {
 		return err
 	}
 	known, err := n.authorities(ctx)
@@ -149,10 +149,11 @@ func (n *Network) start(ctx context.Context, targets []netip.AddrPort) error {
 
 // settle looks for a loopback address at which nobody is: the ports of a network
 // follow from it, so that none has to be found free.
-func (n *Network) settle() error {
+func (n *Network) settle(ctx context.Context) error {
+	var listen net.ListenConfig
 	for last := range 250 {
 		addr := netip.AddrFrom4([4]byte{127, 97, 0, byte(last + 1)})
-		ln, err := net.Listen("tcp4", netip.AddrPortFrom(addr, firstPort+dirPort).String())
+		ln, err := listen.Listen(ctx, "tcp4", netip.AddrPortFrom(addr, firstPort+dirPort).String())
 		if errors.Is(err, os.ErrPermission) {
 			return err
 		}

@@ -154,8 +154,14 @@ var Tables = []Table{
 		{"visit_every", Integer},
 	}},
 	{"pace", 1, []Column{
-		{"target", Text}, {"spacing", Integer}, {"parallel", Integer}, {"complaints", Integer}, {"at", Integer}, {"until", Integer},
-		{"day", Integer}, {"bytes", Integer},
+		{"target", Text},
+		{"spacing", Integer},
+		{"parallel", Integer},
+		{"complaints", Integer},
+		{"at", Integer},
+		{"until", Integer},
+		{"day", Integer},
+		{"bytes", Integer},
 	}},
 	{"work", 2, []Column{{"service", Text}, {"relay_id", Integer}, {"due_at", Integer}, {"attempts", Integer}}},
 	{"job", 1, []Column{

@@ -342,10 +342,22 @@ func TestKeys(t *testing.T) {
 	}
 	var have []int
 	for _, ask := range [][2]string{
-		{"192.0.2.1:1", ""}, {"192.0.2.1:1", "Bearer " + key}, {"192.0.2.1:1", "bearer  " + key + " "}, {"192.0.2.1:1", "Bearer " + key[1:]}, {"192.0.2.1:1", "Basic " + key}, {"192.0.2.1:1", "Bearer"},
+		{"192.0.2.1:1", ""},
+		{"192.0.2.1:1", "Bearer " + key},
+		{"192.0.2.1:1", "bearer  " + key + " "},
+		{"192.0.2.1:1", "Bearer " + key[1:]},
+		{"192.0.2.1:1", "Basic " + key},
+		{"192.0.2.1:1", "Bearer"},
 		// Wrong ones count: four in a burst, of the network of an IPv6 client.
-		{"192.0.2.1:2", "Bearer x"}, {"192.0.2.2:1", ""}, {"[2001:db8::1]:1", "Bearer x"}, {"[2001:db8::2]:1", "Bearer x"}, {"[2001:db8::3]:1", "Bearer x"}, {"[2001:db8::4]:1", "Bearer x"}, {"[2001:db8::5]:1", "Bearer x"},
-		{"[2001:db8:0:1::]:1", "Bearer x"}, {"192.0.2.1:9", "Bearer " + key},
+		{"192.0.2.1:2", "Bearer x"},
+		{"192.0.2.2:1", ""},
+		{"[2001:db8::1]:1", "Bearer x"},
+		{"[2001:db8::2]:1", "Bearer x"},
+		{"[2001:db8::3]:1", "Bearer x"},
+		{"[2001:db8::4]:1", "Bearer x"},
+		{"[2001:db8::5]:1", "Bearer x"},
+		{"[2001:db8:0:1::]:1", "Bearer x"},
+		{"192.0.2.1:9", "Bearer " + key},
 	} {
 		have = append(have, status(ask[0], ask[1]))
 	}

@@ -74,7 +74,7 @@ func TestExport(t *testing.T) {
 	}
 	var have []nostr.Event
 	parts := exported(t, server, "format=jsonl")
-	for _, line := range bytes.Split(bytes.TrimSpace(bytes.Join(parts, nil)), []byte("\n")) {
+	for line := range bytes.SplitSeq(bytes.TrimSpace(bytes.Join(parts, nil)), []byte("\n")) {
 		e, err := nostr.ParseEvent(line)
 		must(t, err)
 		must(t, e.CheckID())

@@ -57,9 +57,16 @@ func TestBucket(t *testing.T) {
 		}
 	}
 	for i, want := range []struct{ spacing, quiet time.Duration }{
-		{250 * time.Millisecond, 30 * time.Second}, {500 * time.Millisecond, time.Minute}, {time.Second, 2 * time.Minute},
-		{2 * time.Second, 4 * time.Minute}, {4 * time.Second, 8 * time.Minute}, {8 * time.Second, 16 * time.Minute},
-		{16 * time.Second, 32 * time.Minute}, {32 * time.Second, time.Hour}, {time.Minute, time.Hour}, {time.Minute, time.Hour},
+		{250 * time.Millisecond, 30 * time.Second},
+		{500 * time.Millisecond, time.Minute},
+		{time.Second, 2 * time.Minute},
+		{2 * time.Second, 4 * time.Minute},
+		{4 * time.Second, 8 * time.Minute},
+		{8 * time.Second, 16 * time.Minute},
+		{16 * time.Second, 32 * time.Minute},
+		{32 * time.Second, time.Hour},
+		{time.Minute, time.Hour},
+		{time.Minute, time.Hour},
 	} {
 		b.complain(tooFast, false, now)
 		if got := time.Duration(b.pace.Spacing) * time.Millisecond; got != want.spacing || b.limiter.Limit() != rate.Every(want.spacing) || b.limiter.Burst() != 1 {

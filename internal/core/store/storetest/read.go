@@ -635,14 +635,20 @@ func testShown(t *testing.T, f *fixture) {
 		in    store.Introduction
 		at    store.Location
 	}{
-		{check: document("nip11", `{"name":"A","software":"s","version":"1.0","supported_nips":[1,"11",1,77,"7D","123456789"],"limitation":{"auth_required":true}}`),
-			in: store.Introduction{Name: "A", Software: "s", Version: "1.0", NIPs: []string{"1", "11", "77", "7D"}, Auth: true}},
-		{check: document("geo", `{"addr":"192.0.2.1","anycast":false,"country":"DE","city":"Falkenstein","lat":50.5,"lon":12.25,"asn":24940,"org":"Hetzner","precision":"city"}`),
-			in: store.Introduction{Name: "A", Software: "s", Version: "1.0", NIPs: []string{"1", "11", "77", "7D"}, Auth: true},
-			at: store.Location{Country: "DE", City: "Falkenstein", ASN: 24940, Org: "Hetzner", Lat: 50.5, Lon: 12.25}},
-		{check: document("nip11", `{"name":"`+long+`","limitation":{"payment_required":true,"restricted_writes":1}}`),
-			in: store.Introduction{Name: long[:200], Payment: true, Restricted: true},
-			at: store.Location{Country: "DE", City: "Falkenstein", ASN: 24940, Org: "Hetzner", Lat: 50.5, Lon: 12.25}},
+		{
+			check: document("nip11", `{"name":"A","software":"s","version":"1.0","supported_nips":[1,"11",1,77,"7D","123456789"],"limitation":{"auth_required":true}}`),
+			in:    store.Introduction{Name: "A", Software: "s", Version: "1.0", NIPs: []string{"1", "11", "77", "7D"}, Auth: true},
+		},
+		{
+			check: document("geo", `{"addr":"192.0.2.1","anycast":false,"country":"DE","city":"Falkenstein","lat":50.5,"lon":12.25,"asn":24940,"org":"Hetzner","precision":"city"}`),
+			in:    store.Introduction{Name: "A", Software: "s", Version: "1.0", NIPs: []string{"1", "11", "77", "7D"}, Auth: true},
+			at:    store.Location{Country: "DE", City: "Falkenstein", ASN: 24940, Org: "Hetzner", Lat: 50.5, Lon: 12.25},
+		},
+		{
+			check: document("nip11", `{"name":"`+long+`","limitation":{"payment_required":true,"restricted_writes":1}}`),
+			in:    store.Introduction{Name: long[:200], Payment: true, Restricted: true},
+			at:    store.Location{Country: "DE", City: "Falkenstein", ASN: 24940, Org: "Hetzner", Lat: 50.5, Lon: 12.25},
+		},
 		{check: document("geo", `{"lat":91,"lon":0,"country":"DE"}`), in: store.Introduction{Name: long[:200], Payment: true, Restricted: true}},
 		{check: document("nip11", `[]`)},
 		{check: document("nip11", "no \x00 JSON")},

@@ -66,7 +66,10 @@ func (p *prepared) make(list *query.Alive) error {
 	if err != nil {
 		return fmt.Errorf("compress the list of relays: %w", err)
 	}
-	defer squeeze.Close()
+	squeezed := squeeze.EncodeAll(text, nil)
+	if err := squeeze.Close(); err != nil {
+		return fmt.Errorf("compress the list of relays: %w", err)
+	}
 	var zipped strings.Builder
 	zip := gzip.NewWriter(&zipped)
 	if _, err = zip.Write(text); err == nil {
@@ -76,7 +79,7 @@ func (p *prepared) make(list *query.Alive) error {
 		return fmt.Errorf("compress the list of relays: %w", err)
 	}
 	p.of, p.tag = list, tag
-	p.bodies = map[string][]byte{"": text, "gzip": []byte(zipped.String()), "zstd": squeeze.EncodeAll(text, nil)}
+	p.bodies = map[string][]byte{"": text, "gzip": []byte(zipped.String()), "zstd": squeezed}
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -244,7 +245,7 @@ var commonErrors = []int{
 func describe(id, tag, summary, text string, more ...int) func(*huma.Operation) {
 	return func(o *huma.Operation) {
 		o.OperationID, o.Tags, o.Summary, o.Description = id, []string{tag}, summary, text
-		o.Errors = append(commonErrors[:len(commonErrors):len(commonErrors)], more...)
+		o.Errors = append(slices.Clip(commonErrors), more...)
 	}
 }
 
