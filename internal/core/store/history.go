@@ -102,6 +102,15 @@ func HealthOf(spans []Span, now, seenUp, seenDown int64) Health {
 		}
 		return share(up, down)
 	}
+	if n := len(spans); n > 0 { // what is summed ends with the newest result
+		if held := now - spans[n-1].At; held > 0 && held <= Unwatched {
+			if spans[n-1].OK {
+				seenUp += held
+			} else {
+				seenDown += held
+			}
+		}
+	}
 	h := Health{Day: window(1), Week: window(7), Month: window(30), All: share(seenUp, seenDown)}
 	var open, read []float64
 	for _, s := range spans {

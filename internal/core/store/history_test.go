@@ -15,28 +15,32 @@ func TestHealthOf(t *testing.T) {
 	for _, test := range []struct {
 		name             string
 		spans            []store.Span
-		day, week, month store.Share
+		day, week, month, all store.Share
 	}{
 		{name: "nothing is known"},
 		{
 			name: "up for an hour", spans: []store.Span{at(hour, up)},
 			day: store.Share{Up: 1, Watched: hour}, week: store.Share{Up: 1, Watched: hour}, month: store.Share{Up: 1, Watched: hour},
+			all: store.Share{Up: 1, Watched: hour},
 		},
 		{
 			name: "a result holds until the next one", spans: []store.Span{at(4*hour, up), at(3*hour, down), at(2*hour, up)},
 			day: store.Share{Up: 0.75, Watched: 4 * hour}, week: store.Share{Up: 0.75, Watched: 4 * hour}, month: store.Share{Up: 0.75, Watched: 4 * hour},
+			all: store.Share{Up: 1, Watched: 2 * hour},
 		},
 		{
 			name: "what began before the window counts within", spans: []store.Span{at(25*hour, down), at(12*hour, up)},
 			day: store.Share{Up: 0.5, Watched: day}, week: store.Share{Up: 12.0 / 25, Watched: 25 * hour}, month: store.Share{Up: 12.0 / 25, Watched: 25 * hour},
+			all: store.Share{Up: 1, Watched: 12 * hour},
 		},
 		{
 			name: "nobody watched", spans: []store.Span{at(20*day, up), at(19*day, up), at(hour, down)},
 			day: store.Share{Watched: hour}, week: store.Share{Watched: hour}, month: store.Share{Up: 24.0 / 25, Watched: 25 * hour},
+			all: store.Share{Watched: hour},
 		},
 	} {
 		h := store.HealthOf(test.spans, now, 0, 0)
-		if d := cmp.Diff([]store.Share{test.day, test.week, test.month, {}}, []store.Share{h.Day, h.Week, h.Month, h.All}); d != "" {
+		if d := cmp.Diff([]store.Share{test.day, test.week, test.month, test.all}, []store.Share{h.Day, h.Week, h.Month, h.All}); d != "" {
 			t.Errorf("%s (-want +have):\n%s", test.name, d)
 		}
 	}

@@ -25,6 +25,7 @@ var functions = template.FuncMap{
 	"bytes":   func(n int64) string { return config.Bytes(n).Short() },
 	"when":    when,
 	"date":    date,
+	"dates":   datesText,
 	"level":   levelName,
 	"clock":   clock,
 	"span":    spanText,
@@ -276,6 +277,23 @@ func spanText(seconds int64) string {
 		return number(seconds/year) + " years"
 	}
 	return fmt.Sprintf("%d days", seconds/86400)
+}
+
+// datesText tells a stretch of created_at, which may have no ends.
+func datesText(lo, hi int64) string {
+	const someDay = 253_402_300_800 // the year 10000
+	from, to := date(lo), date(hi)
+	switch {
+	case lo <= 0 && hi >= someDay:
+		return "any time"
+	case hi >= someDay:
+		return "from " + from + " on"
+	case lo <= 0:
+		return "up to " + to
+	case from == to:
+		return from
+	}
+	return from + " to " + to
 }
 
 func date(at int64) string {
