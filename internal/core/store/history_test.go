@@ -13,8 +13,8 @@ func TestHealthOf(t *testing.T) {
 	up, down := true, false
 	at := func(ago int64, ok bool) store.Span { return store.Span{At: now - ago, OK: ok} }
 	for _, test := range []struct {
-		name             string
-		spans            []store.Span
+		name                  string
+		spans                 []store.Span
 		day, week, month, all store.Share
 	}{
 		{name: "nothing is known"},
