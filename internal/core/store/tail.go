@@ -91,8 +91,8 @@ type Tails interface {
 	// what is known of it. Idempotent.
 	BeginTail(ctx context.Context, relay RelayID, since int64) error
 	// SaveTails prolongs the leases of tails and takes their claims along. Tails
-	// of which Owner has lost the lease, or that another has ended, are left as
-	// they are and returned. Since is 0 of those that are being opened.
+	// of which Owner has lost the lease, that another has ended, or whose relay is
+	// kept out now, are left as they are and returned. Since is 0 of those that are being opened.
 	// Idempotent.
 	SaveTails(ctx context.Context, beat Beat) (lost []RelayID, err error)
 	// NoteTail notes what a visit found while the tail of that Since stood: that

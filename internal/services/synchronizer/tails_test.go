@@ -471,6 +471,21 @@ func testTailIsOnes(t *testing.T) {
 	s.until("arrivals are archived", func() bool { return s.held(row, arrived...) })
 }
 
+// TestTailOfBanned bans a relay that is followed: its operator asked to be left
+// alone, and waits for no connection to break.
+func TestTailOfBanned(t *testing.T) { Bubble(testTailOfBanned)(t) }
+
+func testTailOfBanned(t *testing.T) {
+	s := newShore(t, 109)
+	r, row := s.add(simnet.Behaviour{Cap: 100})
+	s.stands(row)
+	if err := s.db.Ban(t.Context(), []store.Ban{{Target: row.URL.String(), At: time.Now().Unix()}}); err != nil {
+		t.Fatal(err)
+	}
+	s.until("nobody is connected", func() bool { return r.Stats().Open == 0 })
+	s.until("the tail has ended", func() bool { return s.tail(row).Since == 0 })
+}
+
 // TestTailsSideBySide has one relay flood us, one tell an event now and then and
 // one be silent: nobody waits for the others, and what is held of the flood stays
 // small.

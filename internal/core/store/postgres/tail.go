@@ -86,6 +86,7 @@ const (
 	sqlKeepLeases = `
 		WITH mine AS MATERIALIZED (
 			SELECT service, relay_id FROM work WHERE service = $1 AND relay_id = ANY ($2) AND lease_owner = $3
+			AND NOT EXISTS (SELECT FROM relay r WHERE r.id = work.relay_id AND r.kept_out <> '')
 			ORDER BY service, relay_id FOR UPDATE
 		)
 		UPDATE work w SET lease_until = $4 FROM mine WHERE w.service = mine.service AND w.relay_id = mine.relay_id

@@ -179,6 +179,17 @@ func testTails(t *testing.T, open opener) {
 			f.equal("kept by the new owner", false, f.beat("b", id, base+175, base+176, base+260))
 			f.equal("and not due", 0, len(f.due(store.Due{Service: tails, Now: base + 300, Limit: 9, Owner: "c", Until: base + 400})))
 		},
+		"a relay that is kept out": func(_ *testing.T, f *fixture) {
+			r := f.relays(2)
+			f.lease("a", base)
+			for _, one := range r {
+				f.begin(one.ID, base)
+			}
+			f.ban(r[0].URL.String())
+			f.equal("lost", true, f.beat("a", r[0].ID, base, base+60, base+60))
+			f.equal("and what was heard is not noted", base, f.tail(r[0].ID).Heard)
+			f.equal("the other goes on", false, f.beat("a", r[1].ID, base, base+60, base+60))
+		},
 		"a tail that lied": func(t *testing.T, f *fixture) {
 			id, all := f.relays(1)[0].ID, f.filter(nostr.Filter{})
 			f.lease("a", base)
