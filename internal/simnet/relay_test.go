@@ -40,7 +40,7 @@ func TestStats(t *testing.T) {
 		t.Errorf("asked %+v", asked)
 	}
 	got.Bytes, got.Open, got.Closes = 0, 0, 0 // the last two are a matter of time
-	want := simnet.Stats{Connections: 2, Sessions: 2, MaxOpen: 2, Requests: 2, Counts: 1, Refused: 1, Events: 20, Frames: 23}
+	want := simnet.Stats{Connections: 2, Sessions: 2, MaxOpen: 2, MaxSubs: 1, Requests: 2, Counts: 1, Refused: 1, Events: 20, Frames: 23}
 	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
