@@ -81,7 +81,7 @@ func (db *DB) BeginTail(ctx context.Context, relay store.RelayID, since int64) e
 const (
 	sqlKeepLease = `UPDATE work SET lease_until = ?1 WHERE service = ?2 AND relay_id = ?3 AND lease_owner = ?4
 		AND NOT EXISTS (SELECT 1 FROM relay WHERE id = ?3 AND kept_out <> '')`
-	sqlSaveTail  = `UPDATE tail SET heard = max(heard, ?3), alive = max(alive, ?4) WHERE relay_id = ?1 AND since = ?2`
+	sqlSaveTail = `UPDATE tail SET heard = max(heard, ?3), alive = max(alive, ?4) WHERE relay_id = ?1 AND since = ?2`
 	// What is kept by a tail becomes as of what it heard; the newest stretch of a
 	// filter grows, where nothing dated ahead is left out.
 	sqlRaise = `
