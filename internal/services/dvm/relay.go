@@ -71,14 +71,23 @@ func (p *peer) stay(ctx context.Context) error {
 	// With a job of which this relay is the only one to know its answer is sent.
 	since := time.Now().Add(-p.service.cfg.MaxAge.Std()).Unix()
 	kind := p.service.cfg.Kind
-	for _, f := range []nostr.Filter{
+	filters := []nostr.Filter{
 		{Kinds: []nostr.Kind{kind}, Since: &since},
 		{Kinds: []nostr.Kind{kindDeletion}, Tags: map[string][]string{"k": {strconv.FormatInt(int64(kind), 10)}}, Since: &since},
-	} {
+	}
+	stand := make(chan struct{}, len(filters))
+	for _, f := range filters {
 		tails.Go(func() {
 			defer cancel()
-			p.tail(ctx, s, f)
+			p.tail(ctx, s, f, sync.OnceFunc(func() { stand <- struct{}{} }))
 		})
+	}
+	// Who reads that we take jobs may send one at once.
+	for range filters {
+		select {
+		case <-stand:
+		case <-ctx.Done():
+		}
 	}
 	p.announce(ctx, s)
 	tails.Wait()
@@ -95,13 +104,13 @@ func (p *peer) set(s *session.Session) {
 }
 
 // tail reads one subscription, a second time when the relay wants to know who
-// we are.
-func (p *peer) tail(ctx context.Context, s *session.Session, f nostr.Filter) {
+// we are. stands is called when what is stored has come.
+func (p *peer) tail(ctx context.Context, s *session.Session, f nostr.Filter, stands func()) {
 	for range 2 {
 		page, err := s.Tail(ctx, []nostr.Filter{f}, func(raw []byte) error {
 			p.service.brought(raw)
 			return nil
-		}, func() {})
+		}, stands)
 		if err != nil || page.End.Prefix != nostr.PrefixAuthRequired {
 			return
 		}
