@@ -44,9 +44,7 @@ func (v *visit) authorSets(ctx context.Context, stretches []store.Interval) erro
 // authorSet walks the stretches by one list, or by its parts where the relay
 // takes no list of that length any more.
 func (v *visit) authorSet(ctx context.Context, authors []nostr.PubKey, stretches []store.Interval) error {
-	f := v.filter
-	f.Authors = authors
-	taken, err := v.part(ctx, f, stretches)
+	taken, err := v.part(ctx, v.by(authors), stretches)
 	if taken {
 		v.report.Authors += len(authors)
 	}
@@ -183,7 +181,7 @@ func (v *visit) takesAuthors(ctx context.Context) (int, error) {
 		return 0, v.local(ctx, fmt.Errorf("look for authors: %w", err))
 	}
 	for n := min(authorList, len(known)); n > 0; n /= 2 {
-		all, err := v.askAuthors(ctx, known[:n])
+		all, err := v.askAuthors(ctx, question{filter: v.by(known[:n]), win: v.target})
 		if err != nil {
 			return 0, err
 		}
@@ -193,50 +191,62 @@ func (v *visit) takesAuthors(ctx context.Context) (int, error) {
 		if n == 1 {
 			return n, nil
 		}
-		if whole, err := v.takesAll(ctx, known[:n], all); err != nil || whole {
+		if whole, err := v.takesAll(ctx, known[:n]); err != nil || whole {
 			return n, err
 		}
 	}
 	return 0, nil
 }
 
-// takesAll reports whether all of a list counts, of which p is the page: who looks
-// at the first authors only, and does not say so, shows others when the list is
-// turned round, and more when it is asked for the last ones.
-func (v *visit) takesAll(ctx context.Context, list []nostr.PubKey, p *page) (bool, error) {
-	round := slices.Clone(list)
-	slices.Reverse(round)
-	for _, part := range [][]nostr.PubKey{round, list[len(list)/2:]} {
-		q, err := v.askAuthors(ctx, part)
+// takesAll reports whether all of a list counts. Some relays look at the first
+// authors only and do not say so: they show the last one of whom there is anything
+// in a part of the list, and not in the whole of it.
+func (v *visit) takesAll(ctx context.Context, list []nostr.PubKey) (bool, error) {
+	var last nostr.Event
+	for lo, hi := 0, len(list); lo < hi; {
+		mid, at := (lo+hi)/2, -1
+		part := list[mid:hi]
+		q, err := v.askAuthors(ctx, question{filter: v.by(part), win: v.target, observe: func(e *nostr.Event) {
+			if i := mid + slices.Index(part, e.PubKey); i > at {
+				at, last = i, *e
+			}
+		}})
 		if err != nil {
 			return false, err
 		}
-		if !q.clean() || q.adds(p.passedBy(), p.all()) {
+		switch {
+		case !q.clean():
 			return false, nil
+		case at < 0:
+			hi = mid
+		default:
+			lo = at + 1
 		}
 	}
-	return true, nil
-}
-
-// passedBy is where a page lacks nothing if the relay answers in its order.
-func (p *page) passedBy() store.Interval {
-	switch {
-	case len(p.refs) == 0:
-		return store.Interval{Lo: 0, Hi: maxTime}
-	case p.order == store.OrderUnsorted:
-		return store.Interval{Lo: 1, Hi: 0}
-	case p.order == store.OrderOldest:
-		return store.Interval{Lo: 0, Hi: p.hi - 1}
+	if last.CreatedAt == 0 {
+		return true, nil // nobody there has written anything here
 	}
-	return store.Interval{Lo: p.lo + 1, Hi: maxTime}
+	f := v.by(list)
+	f.Kinds = []nostr.Kind{last.Kind}
+	// Until may be exclusive.
+	p, err := v.askAuthors(ctx, question{filter: f, win: store.Interval{Lo: last.CreatedAt, Hi: last.CreatedAt + 1}})
+	if err != nil {
+		return false, err
+	}
+	return p.clean() && p.repeats([]nostr.ID{last.ID}), nil
 }
 
-// askAuthors asks for a page of what authors wrote, and again after an accident.
-func (v *visit) askAuthors(ctx context.Context, authors []nostr.PubKey) (p *page, err error) {
+// by is the filter for what authors wrote.
+func (v *visit) by(authors []nostr.PubKey) nostr.Filter {
 	f := v.filter
 	f.Authors = authors
+	return f
+}
+
+// askAuthors asks a question, and again after an accident.
+func (v *visit) askAuthors(ctx context.Context, q question) (p *page, err error) {
 	for range fetchTries {
-		p, err = v.ask(ctx, question{filter: f, win: v.target})
+		p, err = v.ask(ctx, q)
 		if err == nil {
 			err = v.save(ctx, p, nil)
 		}
