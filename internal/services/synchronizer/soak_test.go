@@ -535,8 +535,8 @@ func (s *sea) judge(when string, complete bool) simnet.Result {
 }
 
 // unexcused leaves out what nobody can know of but by chance: what is dated long
-// before it came to a relay that neither takes a tail nor reconciles. Claims are
-// as of before it came.
+// before it came to a relay that neither takes a tail, or tells it nothing, nor
+// reconciles. Claims are as of before it came.
 func (s *sea) unexcused(i int, missing []*simnet.Event) []*simnet.Event {
 	if len(missing) == 0 {
 		return nil
@@ -546,7 +546,9 @@ func (s *sea) unexcused(i int, missing []*simnet.Event) []*simnet.Event {
 	s.fatal(err)
 	cal, err := s.db.Calibration(ctx, id)
 	s.fatal(err)
-	if tail.Since > 0 || cal.NoNegentropy == 0 {
+	// The tail of a process that died is remembered as it was last known.
+	tells := tail.Since > 0 && s.relays[i].Behaviour().Live != simnet.LiveNone
+	if tells || cal.NoNegentropy == 0 {
 		return missing
 	}
 	overlap := int64(DefaultConfig().Overlap.Std().Seconds())
