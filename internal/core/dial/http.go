@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"bigbrotr/internal/core/relay"
@@ -17,9 +18,21 @@ const MaxRedirects = 5
 const maxHeaderBytes = 64 << 10
 
 var (
+	errAddress   = errors.New("is not an address by http or https")
 	errRedirects = &Error{Cause: CauseHTTP, Phase: PhaseHandshake, Err: errors.New("too many redirects")}
 	errScheme    = &Error{Cause: CauseHTTP, Phase: PhaseHandshake, Err: errors.New("redirect to another scheme")}
 )
+
+// ParseAddress reads an address of http or https: as it is asked for, and the relay
+// that would live at its host, which is what HTTPClient knows hosts by.
+func ParseAddress(text string, rules relay.Rules) (*url.URL, relay.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, relay.URL{}, errAddress
+	}
+	at, err := rules.Parse("wss://" + u.Host)
+	return u, at, err
+}
 
 // HTTPClient returns a client for documents that belong to a relay, such as
 // its NIP-11 document. Every connection, after each redirect too, passes the

@@ -14,14 +14,19 @@ import (
 	"bigbrotr/internal/core/store"
 )
 
-// Find returns a relay of the set by a text that names it: its URL in any
-// spelling, or what comes behind wss:// of it. Of others the error is
-// store.ErrNotFound.
-func (c *Catalogue) Find(ctx context.Context, text string) (*Relay, error) {
+// ParseName reads a text that names a relay: its URL in any spelling, or what
+// comes behind wss:// of it. Whether it is in the set is another matter.
+func ParseName(text string) (relay.URL, error) {
 	if !strings.Contains(text, "://") {
 		text = "wss://" + text
 	}
-	url, err := (relay.Rules{AllowLocal: true}).Parse(text)
+	return relay.Rules{AllowLocal: true}.Parse(text)
+}
+
+// Find returns a relay of the set by a text that names it, as ParseName reads it.
+// Of others the error is store.ErrNotFound.
+func (c *Catalogue) Find(ctx context.Context, text string) (*Relay, error) {
+	url, err := ParseName(text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", store.ErrNotFound, err)
 	}

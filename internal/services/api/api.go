@@ -1,8 +1,7 @@
 // Package api owns what the archive shows to people and programs over HTTP: by
-// package rest what is below /api, the health of the process and, by package pages,
-// the pages. It
-// only reads, and asks everything through the catalogue of package query. At the
-// address of the pages it lets package face be a relay.
+// package rest what is below /api, by package pages the pages, and the health of
+// the process. It only reads, and asks everything through the catalogue of package
+// query. At the address of the pages it lets package face be a relay.
 package api
 
 import (

@@ -49,13 +49,9 @@ func newWallet(lnurl string, dialer *dial.Dialer) (*wallet, error) {
 // the dialer knows hosts by. Without TLS only hosts are asked that have none: our
 // own, and those of Tor.
 func (w *wallet) target(text string) (*url.URL, relay.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
-		return nil, relay.URL{}, errLNURL
-	}
 	// Whether it may be local is the dialer's business.
-	circuit, err := (relay.Rules{AllowLocal: true}).Parse("wss://" + u.Host)
-	if err != nil {
+	u, circuit, err := dial.ParseAddress(text, relay.Rules{AllowLocal: true})
+	if err != nil || u.User != nil {
 		return nil, relay.URL{}, errLNURL
 	}
 	_, public := relay.Parse("wss://" + u.Host)

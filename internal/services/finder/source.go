@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/theory/jsonpath"
@@ -35,11 +34,8 @@ type Source struct {
 // circuit is the relay that would live at the address: what the dialer knows
 // hosts by.
 func (s Source) circuit(rules relay.Rules) (relay.URL, error) {
-	u, err := url.Parse(s.URL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
-		return relay.URL{}, errors.New("is not an address by http or https")
-	}
-	return rules.Parse("wss://" + u.Host)
+	_, at, err := dial.ParseAddress(s.URL, rules)
+	return at, err
 }
 
 func (s Source) path() (*jsonpath.Path, error) {

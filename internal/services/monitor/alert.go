@@ -263,10 +263,9 @@ func (a *Alerter) save(ctx context.Context, r Receiver, due []store.DueAlert, wh
 // webhook reads the address of a webhook: how it is asked for, and the relay
 // that would live there, which is what the dialer knows hosts by.
 func webhook(text string) (*url.URL, relay.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
+	u, at, err := dial.ParseAddress(text, relay.Rules{AllowLocal: true})
+	if u == nil || u.User != nil {
 		return nil, relay.URL{}, errWebhook
 	}
-	at, err := relay.Rules{AllowLocal: true}.Parse("wss://" + u.Host)
 	return u, at, err
 }

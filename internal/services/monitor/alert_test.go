@@ -257,13 +257,7 @@ func TestWebhook(t *testing.T) {
 func TestMessage(t *testing.T) {
 	network := simnet.New(71)
 	t.Cleanup(network.Close)
-	add := func(b simnet.Behaviour) *simnet.Relay {
-		r, err := network.AddRelay(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
+	add := adder(t, network)
 	inbox, old, gone, publishes := add(simnet.Behaviour{Auth: true}), add(simnet.Behaviour{}), add(simnet.Behaviour{}), add(simnet.Behaviour{})
 	gone.Stop()
 	to := nostr.GenerateKey()

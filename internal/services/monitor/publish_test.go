@@ -77,18 +77,24 @@ func reports(r *simnet.Relay, kind nostr.Kind) map[string]nostr.Event {
 	return byURL
 }
 
-// TestPublish checks relays of every kind and reads what is published: relays
-// that open, with their document as it came, and no others.
-func TestPublish(t *testing.T) {
-	network := simnet.New(51)
-	t.Cleanup(network.Close)
-	add := func(b simnet.Behaviour) *simnet.Relay {
+// adder returns what adds relays to a network.
+func adder(t *testing.T, network *simnet.Network) func(simnet.Behaviour) *simnet.Relay {
+	return func(b simnet.Behaviour) *simnet.Relay {
+		t.Helper()
 		r, err := network.AddRelay(b)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return r
 	}
+}
+
+// TestPublish checks relays of every kind and reads what is published: relays
+// that open, with their document as it came, and no others.
+func TestPublish(t *testing.T) {
+	network := simnet.New(51)
+	t.Cleanup(network.Close)
+	add := adder(t, network)
 	document := "{ \"name\": \"A relay\",\n  \"supported_nips\": [1, 11, 45], \"limitation\": null," +
 		" \"retention\": [{\"kinds\": [4, [40, 42]], \"time\": 0}, {\"kinds\": [1], \"time\": 9}] }"
 	good := add(simnet.Behaviour{Info: &simnet.Info{Body: document}})
@@ -239,13 +245,7 @@ func TestSelfDoubtPublishesNothing(t *testing.T) {
 func TestOptOut(t *testing.T) {
 	network := simnet.New(53)
 	t.Cleanup(network.Close)
-	add := func(b simnet.Behaviour) *simnet.Relay {
-		r, err := network.AddRelay(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
+	add := adder(t, network)
 	closed, open := add(simnet.Behaviour{Robots: "User-agent: BigBrotr\nDisallow: /"}), add(simnet.Behaviour{Robots: "User-agent: *\nDisallow: /"})
 	urls := network.URLs()
 	target := add(simnet.Behaviour{})

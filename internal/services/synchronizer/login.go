@@ -125,7 +125,7 @@ func (l *login) Reconcile(ctx context.Context, f nostr.Filter, first []byte, ste
 	return l.Session.Reconcile(ctx, f, first, step)
 }
 
-// open authenticates where a relay hints that it would show more then (NIP-67). It
+// opens authenticates where a relay hints that it would show more then (NIP-67). It
 // reports whether the page is to be asked for again.
 func (v *visit) opens(ctx context.Context, p *page) (bool, error) {
 	l, ok := v.pager.(*login)

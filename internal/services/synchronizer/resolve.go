@@ -337,15 +337,9 @@ func (v *visit) take(ctx context.Context, need []named) (*taken, bool, error) {
 	out := &taken{}
 	unsure := false
 	for part := range slices.Chunk(need, claimIDs) {
-		within := store.Interval{Lo: part[0].lo, Hi: part[0].hi}
-		ids := make([]nostr.ID, len(part))
-		for i, n := range part {
-			ids[i] = n.id
-			within = store.Interval{Lo: min(within.Lo, n.lo), Hi: max(within.Hi, n.hi)}
-		}
-		holdings, err := v.store.Holdings(ctx, v.relay.ID, ids, within)
+		ids, holdings, err := v.holdings(ctx, part)
 		if err != nil {
-			return nil, false, v.local(ctx, fmt.Errorf("look up %d ids: %w", len(ids), err))
+			return nil, false, err
 		}
 		batch := store.Batch{Relay: v.relay.ID, SeenAt: v.now().Unix()}
 		var unknown []nostr.ID
@@ -443,19 +437,33 @@ func (v *visit) gone(ctx context.Context, have []nostr.Ref) (unsure bool, err er
 	return false, nil
 }
 
+// holdings looks up how ids stand at the relay, and returns both in the order of
+// part, which is not empty.
+func (v *visit) holdings(ctx context.Context, part []named) ([]nostr.ID, []store.Holding, error) {
+	within := store.Interval{Lo: part[0].lo, Hi: part[0].hi}
+	ids := make([]nostr.ID, len(part))
+	for i, n := range part {
+		ids[i] = n.id
+		within = store.Interval{Lo: min(within.Lo, n.lo), Hi: max(within.Hi, n.hi)}
+	}
+	holdings, err := v.store.Holdings(ctx, v.relay.ID, ids, within)
+	if err != nil {
+		return nil, nil, v.local(ctx, fmt.Errorf("look up %d ids: %w", len(ids), err))
+	}
+	return ids, holdings, nil
+}
+
 // archived returns the ids of refs of which there is an event.
 func (v *visit) archived(ctx context.Context, refs []nostr.Ref) ([]nostr.ID, error) {
 	var out []nostr.ID
 	for part := range slices.Chunk(refs, claimIDs) {
-		within := store.Interval{Lo: maxTime, Hi: 0}
-		ids := make([]nostr.ID, len(part))
+		stand := make([]named, len(part))
 		for i, r := range part {
-			ids[i] = r.ID
-			within = store.Interval{Lo: min(within.Lo, r.CreatedAt), Hi: max(within.Hi, r.CreatedAt)}
+			stand[i] = named{id: r.ID, lo: r.CreatedAt, hi: r.CreatedAt}
 		}
-		holdings, err := v.store.Holdings(ctx, v.relay.ID, ids, within)
+		ids, holdings, err := v.holdings(ctx, stand)
 		if err != nil {
-			return nil, v.local(ctx, fmt.Errorf("look up %d ids: %w", len(ids), err))
+			return nil, err
 		}
 		for i, h := range holdings {
 			if h.Hold == store.HoldDelivered || h.Hold == store.HoldClaimed {

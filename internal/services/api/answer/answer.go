@@ -49,6 +49,10 @@ func FaultOf(ctx context.Context, log *slog.Logger, err error) Fault {
 	switch {
 	case errors.Is(err, query.ErrLimit):
 		return Fault{http.StatusUnprocessableEntity, query.ErrLimit.Error(), "query.limit"}
+	case errors.Is(err, query.ErrSort):
+		return Fault{http.StatusUnprocessableEntity, query.ErrSort.Error(), "query.sort"}
+	case errors.Is(err, query.ErrIndexOnly):
+		return Fault{http.StatusNotImplemented, query.ErrIndexOnly.Error(), ""}
 	case errors.Is(err, store.ErrSearch):
 		return Fault{http.StatusUnprocessableEntity, store.ErrSearch.Error(), "query.search"}
 	case errors.Is(err, store.ErrNoSearch):

@@ -23,7 +23,6 @@ import (
 
 	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/relay"
-	"bigbrotr/internal/core/store"
 	"bigbrotr/internal/services/api/answer"
 )
 
@@ -320,10 +319,7 @@ var templates = func() map[string]*template.Template {
 
 // relayURL reads the address of a relay as a path has it.
 func relayURL(name string) (relay.URL, error) {
-	if !strings.Contains(name, "://") {
-		name = "wss://" + name
-	}
-	u, err := store.ParseURL(name)
+	u, err := query.ParseName(name)
 	if err != nil {
 		return relay.URL{}, refusal{http.StatusNotFound, "This is not the address of a relay: " + foreign(name), "An address looks like wss://relay.example.com."}
 	}

@@ -90,13 +90,12 @@ type API struct {
 	query   *query.Catalogue
 	log     *slog.Logger
 
-	mux      http.Handler
-	clients  *clients
-	exports  *seats
-	streams  *seats
-	news     *news
-	alive    prepared
-	document []byte // of OpenAPI
+	mux     http.Handler
+	clients *clients
+	exports *seats
+	streams *seats
+	news    *news
+	alive   prepared
 }
 
 // New returns an API that answers from a catalogue. What is newly archived is
@@ -200,7 +199,6 @@ func (a *API) routes() http.Handler {
 	if err != nil {
 		panic(err) // a type of ours that no schema describes
 	}
-	a.document = document
 	mux.Handle("GET /api/openapi.json", answer.Fixed("application/openapi+json", document))
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) {
 		refuse(w, http.StatusNotFound, "there is nothing at this address; /api/openapi.json lists what is")
@@ -281,12 +279,6 @@ func strictQuery(api huma.API) func(huma.Context, func(huma.Context)) {
 
 // problem turns an error into what a client may know of it.
 func (a *API) problem(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, query.ErrSort):
-		return huma.NewError(http.StatusUnprocessableEntity, "validation failed", &huma.ErrorDetail{Location: "query.sort", Message: err.Error()})
-	case errors.Is(err, query.ErrIndexOnly):
-		return huma.NewError(http.StatusNotImplemented, query.ErrIndexOnly.Error())
-	}
 	f := answer.FaultOf(ctx, a.log, err)
 	if f.Status == http.StatusUnprocessableEntity {
 		return huma.NewError(f.Status, "validation failed", &huma.ErrorDetail{Location: f.Place, Message: f.Text})
