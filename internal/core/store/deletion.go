@@ -2,6 +2,8 @@ package store
 
 import (
 	"encoding/binary"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,6 +37,42 @@ func DeletionHashes(e *nostr.Event) []int64 {
 		}
 	}
 	return hashes
+}
+
+// Deletion is a way in which its author can ask to forget an event: by its id for
+// ever, by its address for versions up to the request.
+type Deletion struct {
+	Hash  int64 // one of DeletionHashes of the request
+	Since int64 // the least created_at of the request
+}
+
+// DeletionsOf returns the ways in which an event can be deleted, none for a
+// request to delete.
+func DeletionsOf(r *Record) []Deletion {
+	e := &r.Event
+	if e.Kind == KindDeletion {
+		return nil
+	}
+	ways := append(make([]Deletion, 0, 2), Deletion{TagHash("e", e.ID.String()), math.MinInt64})
+	switch {
+	case e.Kind.IsAddressable() && r.IndexOnly:
+		var d int64
+		if r.Index.D != nil {
+			d = *r.Index.D
+		}
+		ways = append(ways, Deletion{AddressHash(e.Kind, d), e.CreatedAt})
+	case e.Kind.IsAddressable():
+		ways = append(ways, Deletion{TagHash("a", Address(e.Kind, e.PubKey, DTag(e))), e.CreatedAt})
+	case e.Kind.IsReplaceable():
+		ways = append(ways, Deletion{TagHash("a", Address(e.Kind, e.PubKey, "")), e.CreatedAt})
+	}
+	return ways
+}
+
+// AskedFor tells whether a request is one for that. Hash and half a key are strong
+// enough to find it; whether to believe it, its tags say unless they are not kept.
+func (d Deletion) AskedFor(author nostr.PubKey, request *Record) bool {
+	return request.Event.PubKey == author && (request.IndexOnly || slices.Contains(DeletionHashes(&request.Event), d.Hash))
 }
 
 // Address is how a tags write where versions of an event are (NIP-01).

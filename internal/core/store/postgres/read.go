@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -460,42 +459,18 @@ const (
 )
 
 // undeleted returns those events that their authors did not ask to forget
-// (NIP-09). By id that holds for ever, by address for versions up to the
-// request. A hash and half a key are strong enough to find a request; whether to
-// believe it, the request is asked unless its tags are not kept.
+// (NIP-09).
 func undeleted(ctx context.Context, conn querier, records []store.Record) ([]store.Record, error) {
 	type question struct {
-		record  int
-		believe func(request *nostr.Event) bool
+		record int
+		way    store.Deletion
 	}
 	var questions []question
 	var hashes, authors, sinces []int64
 	for i := range records {
-		e := &records[i].Event
-		if e.Kind == store.KindDeletion {
-			continue
-		}
-		ask := func(h, since int64, believe func(*nostr.Event) bool) {
-			questions = append(questions, question{i, believe})
-			hashes, authors, sinces = append(hashes, h), append(authors, authorPrefix(e.PubKey)), append(sinces, since)
-		}
-		tagged := func(name, value string, since int64) {
-			filter := nostr.Filter{Kinds: []nostr.Kind{store.KindDeletion}, Tags: map[string][]string{name: {value}}}
-			ask(store.TagHash(name, value), since, filter.Matches)
-		}
-		tagged("e", e.ID.String(), math.MinInt64)
-		switch {
-		case e.Kind.IsAddressable() && records[i].IndexOnly:
-			var d int64
-			if records[i].D != nil {
-				d = *records[i].D
-			}
-			h := store.AddressHash(e.Kind, d)
-			ask(h, e.CreatedAt, func(request *nostr.Event) bool { return slices.Contains(store.DeletionHashes(request), h) })
-		case e.Kind.IsAddressable():
-			tagged("a", store.Address(e.Kind, e.PubKey, store.DTag(e)), e.CreatedAt)
-		case e.Kind.IsReplaceable():
-			tagged("a", store.Address(e.Kind, e.PubKey, ""), e.CreatedAt)
+		for _, way := range store.DeletionsOf(&records[i]) {
+			questions = append(questions, question{i, way})
+			hashes, authors, sinces = append(hashes, way.Hash), append(authors, authorPrefix(records[i].Event.PubKey)), append(sinces, way.Since)
 		}
 	}
 	if len(questions) == 0 {
@@ -528,7 +503,7 @@ func undeleted(ctx context.Context, conn querier, records []store.Record) ([]sto
 	deleted := make(map[int]bool)
 	for nr, p := range answers {
 		q, request := questions[nr], requests[p]
-		if request.Seq != 0 && request.Event.PubKey == records[q.record].Event.PubKey && (request.IndexOnly || q.believe(&request.Event)) {
+		if request.Seq != 0 && q.way.AskedFor(records[q.record].Event.PubKey, &request) {
 			deleted[q.record] = true
 		}
 	}

@@ -507,12 +507,17 @@ func kindList(kinds []nostr.Kind) string {
 	if len(kinds) == 0 {
 		return ""
 	}
-	b := []byte{'['}
-	for i, k := range kinds {
+	return numberList(kinds)
+}
+
+// numberList is numbers as a JSON array, for json_each.
+func numberList[T ~int64](numbers []T) string {
+	b := append(make([]byte, 0, 2+20*len(numbers)), '[')
+	for i, n := range numbers {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = strconv.AppendInt(b, int64(k), 10)
+		b = strconv.AppendInt(b, int64(n), 10)
 	}
 	return string(append(b, ']'))
 }

@@ -11,7 +11,6 @@ import (
 	"math"
 	"os"
 	"slices"
-	"strconv"
 
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/relay"
@@ -115,35 +114,31 @@ type page struct {
 // take reads the events of hits, which are of falling time, and keeps what the
 // query asks for.
 func (p *page) take(ctx context.Context, hits []hit) error {
-	rows := make(map[int64]store.Record, len(hits))
-	if err := inChunks(nil, hits, func(args []any, h hit) []any { return append(args, h.seq) }, func(args []any) error {
-		var bad error
-		err := p.c.query(ctx, func(r row) bool {
-			var s store.Record
-			s, bad = scanEvent(r)
-			rows[int64(s.Seq)] = s
-			return bad == nil
-		}, sqlEventsBySeq, args...)
-		return errors.Join(err, bad)
-	}); err != nil {
+	rows, err := p.c.eventsOf(hits)
+	if err != nil {
 		return err
 	}
+	records := make([]store.Record, 0, len(rows))
 	for _, h := range hits {
-		s, found := rows[h.seq]
-		if !found { // deleted meanwhile
-			continue
+		if s, found := rows[h.seq]; found && p.wants(&s) { // else deleted meanwhile
+			records = append(records, s)
 		}
 		delete(rows, h.seq) // a hit may come twice
+	}
+	var deleted map[store.Seq]bool
+	if p.q.Public {
+		if deleted, err = p.c.deleted(ctx, records); err != nil {
+			return err
+		}
+	}
+	for i := range records {
+		s := &records[i]
 		if len(p.second) > 0 && p.second[0].Event.CreatedAt != s.Event.CreatedAt {
 			if p.flush(); p.full {
 				return nil
 			}
 		}
-		wanted, err := p.wants(ctx, &s)
-		if err != nil {
-			return err
-		}
-		if !wanted {
+		if deleted[s.Seq] {
 			continue
 		}
 		at, _ := slices.BinarySearchFunc(p.second, s.Event.ID, func(a store.Stored, id nostr.ID) int { return bytes.Compare(a.Event.ID[:], id[:]) })
@@ -151,6 +146,28 @@ func (p *page) take(ctx context.Context, hits []hit) error {
 		p.trim()
 	}
 	return nil
+}
+
+// eventsOf reads events, by their number and in its order: neighbours of a time
+// have often come together, and share pages of the file then.
+func (c *conn) eventsOf(hits []hit) (map[int64]store.Record, error) {
+	seqs := make([]int64, len(hits))
+	for i, h := range hits {
+		seqs[i] = h.seq
+	}
+	slices.Sort(seqs)
+	rows := make(map[int64]store.Record, len(hits))
+	err := inChunks(nil, seqs, func(args []any, seq int64) []any { return append(args, seq) }, func(args []any) error {
+		var bad error
+		err := c.each(func(r row) bool {
+			var s store.Record
+			s, bad = scanEvent(r)
+			rows[int64(s.Seq)] = s
+			return bad == nil
+		}, sqlEventsBySeq, args...)
+		return errors.Join(err, bad)
+	})
+	return rows, err
 }
 
 // trim drops of a second what cannot come on this page.
@@ -175,58 +192,57 @@ func (p *page) flush() {
 	p.full = p.cut || len(p.events) >= p.q.Limit || p.size > pageBytes
 }
 
-func (p *page) wants(ctx context.Context, a *store.Record) (bool, error) {
-	if !p.after.Before(&a.Event) || !p.wanted.Matches(a) {
-		return false, nil
-	}
-	if !p.q.Public {
-		return true, nil
-	}
-	if p.q.Withholds(a) {
-		return false, nil
-	}
-	deleted, err := p.c.deleted(ctx, a)
-	return !deleted, err
+// wants tells whether the query asks for an event, if its author has not deleted
+// it.
+func (p *page) wants(a *store.Record) bool {
+	return p.after.Before(&a.Event) && p.wanted.Matches(a) && !p.q.Withholds(a)
 }
 
-const sqlDeletions = `SELECT seq FROM deletion WHERE h = ? AND author = ? AND created_at >= ? ORDER BY created_at DESC LIMIT 1`
+const (
+	// Few are asked for by anybody, so that the others take one look together.
+	sqlAskedFor  = `SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM deletion WHERE h = value)`
+	sqlDeletions = `SELECT seq FROM deletion WHERE h = ? AND author = ? AND created_at >= ? ORDER BY created_at DESC LIMIT 1`
+)
 
-// deleted tells whether its author asked to forget an event (NIP-09). By id
-// that holds for ever, by address for versions up to the request.
-func (c *conn) deleted(ctx context.Context, a *store.Record) (bool, error) {
-	e := &a.Event
-	if e.Kind == store.KindDeletion {
-		return false, nil
+// deleted tells which events their authors asked to forget (NIP-09).
+func (c *conn) deleted(ctx context.Context, records []store.Record) (map[store.Seq]bool, error) {
+	ways := make([][]store.Deletion, len(records))
+	var hashes []int64
+	for i := range records {
+		ways[i] = store.DeletionsOf(&records[i])
+		for _, way := range ways[i] {
+			hashes = append(hashes, way.Hash)
+		}
 	}
-	found, err := c.asked(ctx, e, nostr.Tag{"e", e.ID.String()}, math.MinInt64)
-	if found || err != nil || !e.Kind.IsReplaceable() && !e.Kind.IsAddressable() {
-		return found, err
+	asked := map[int64]bool{}
+	if err := c.query(ctx, func(r row) bool {
+		asked[r.int(0)] = true
+		return true
+	}, sqlAskedFor, numberList(hashes)); err != nil || len(asked) == 0 {
+		return nil, err
 	}
-	if a.IndexOnly && e.Kind.IsAddressable() {
-		h := store.AddressHash(e.Kind, *a.D)
-		return c.askedBy(ctx, e, h, e.CreatedAt, func(request *nostr.Event) bool { return slices.Contains(store.DeletionHashes(request), h) })
+	deleted := map[store.Seq]bool{}
+	for i := range records {
+		for _, way := range ways[i] {
+			if !asked[way.Hash] {
+				continue
+			}
+			found, err := c.askedBy(ctx, records[i].Event.PubKey, way)
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				deleted[records[i].Seq] = true
+			}
+		}
 	}
-	d := ""
-	if e.Kind.IsAddressable() {
-		d = store.DTag(e)
-	}
-	return c.asked(ctx, e, nostr.Tag{"a", store.Address(e.Kind, e.PubKey, d)}, e.CreatedAt)
+	return deleted, nil
 }
 
-// asked looks for a request by the author of e with a tag, not before a time.
-func (c *conn) asked(ctx context.Context, e *nostr.Event, tag nostr.Tag, since int64) (bool, error) {
-	return c.askedBy(ctx, e, store.TagHash(tag[0], tag[1]), since, func(request *nostr.Event) bool {
-		filter := nostr.Filter{Kinds: []nostr.Kind{store.KindDeletion}, Tags: map[string][]string{tag[0]: {tag[1]}}}
-		return filter.Matches(request)
-	})
-}
-
-// askedBy looks for a request by the author of e with a hash. Hash and half a
-// key are strong enough to find it; whether to believe it, the request is asked
-// unless its tags are not kept.
-func (c *conn) askedBy(ctx context.Context, e *nostr.Event, h, since int64, believe func(*nostr.Event) bool) (bool, error) {
+// askedBy tells whether an author has deleted an event in a way.
+func (c *conn) askedBy(ctx context.Context, author nostr.PubKey, way store.Deletion) (bool, error) {
 	var seq int64
-	found, err := c.one(ctx, func(r row) { seq = r.int(0) }, sqlDeletions, h, int64(prefix(e.PubKey[:])), since)
+	found, err := c.one(ctx, func(r row) { seq = r.int(0) }, sqlDeletions, way.Hash, int64(prefix(author[:])), way.Since)
 	if !found || err != nil {
 		return false, err
 	}
@@ -236,7 +252,7 @@ func (c *conn) askedBy(ctx context.Context, e *nostr.Event, h, since int64, beli
 	if err = errors.Join(err, bad); err != nil || !found {
 		return false, err
 	}
-	return request.Event.PubKey == e.PubKey && (request.IndexOnly || believe(&request.Event)), nil
+	return way.AskedFor(author, &request), nil
 }
 
 const sqlEventBySeq = `SELECT ` + eventColumns + ` FROM event WHERE seq = ?`
@@ -413,17 +429,10 @@ func (c *conn) plan(ctx context.Context, f *nostr.Filter, after *store.Position,
 // the first look into the merged index.
 func (c *conn) newTerms(ctx context.Context, hashes []int64, since, until int64, kinds string) (*stream, error) {
 	s := &stream{done: true}
-	list := []byte{'['}
-	for i, h := range hashes {
-		if i > 0 {
-			list = append(list, ',')
-		}
-		list = strconv.AppendInt(list, h, 10)
-	}
 	if err := c.query(ctx, func(r row) bool {
 		s.buf = append(s.buf, hit{r.int(0), r.int(1)})
 		return true
-	}, sqlNewTerms, since, until, string(append(list, ']')), kinds); err != nil {
+	}, sqlNewTerms, since, until, numberList(hashes), kinds); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(s.buf, hit.order)

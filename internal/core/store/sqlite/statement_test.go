@@ -108,6 +108,7 @@ func TestPlans(t *testing.T) {
 		{"scan", sqlScanEvents, []string{"SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
 		{"thin", sqlThinnable, []string{"SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
 		{"fold", sqlFoldEvents, []string{"SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
+		{"deletions of a page", sqlAskedFor, []string{"SEARCH deletion EXISTS USING PRIMARY KEY (h=?)"}},
 		{"deletions", sqlDeletions, []string{"SEARCH deletion USING PRIMARY KEY (h=? AND author=? AND created_at>?)"}},
 		{"relays of an event", sqlEventRelays, []string{"SEARCH s USING INDEX sighting_event (event_seq=?)", "SEARCH r USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"sightings of a relay", sqlRelaySightings, []string{"SEARCH s USING PRIMARY KEY (relay_id=? AND event_seq>?)", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"}},

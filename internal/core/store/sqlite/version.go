@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
-	"strconv"
+	"slices"
 
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/store"
@@ -65,18 +66,11 @@ func (db *DB) Superseded(ctx context.Context, events []store.Stored) ([]bool, er
 // versionHits finds what there is of each group since the oldest version that is
 // asked about.
 func (c *conn) versionHits(ctx context.Context, groups map[int64]*group, since int64) error {
-	list := []byte{'['}
-	for h := range groups {
-		if len(list) > 1 {
-			list = append(list, ',')
-		}
-		list = strconv.AppendInt(list, h, 10)
-	}
 	if err := c.query(ctx, func(r row) bool {
 		g := groups[r.int(0)]
 		g.hits = append(g.hits, hit{r.int(1), r.int(2)})
 		return true
-	}, sqlVersionNewTerms, since, string(append(list, ']'))); err != nil {
+	}, sqlVersionNewTerms, since, numberList(slices.Collect(maps.Keys(groups)))); err != nil {
 		return err
 	}
 	for h, g := range groups {
