@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/net/netutil"
 
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/query"
@@ -134,6 +133,7 @@ func (s *Service) Close() error {
 // the relay is allowed. Connections are files, which the synchronizer needs too.
 const (
 	maxConnections = 1024
+	maxFromOne     = 128      // of those, from one client address
 	maxHeader      = 64 << 10 // a filter is in the address
 	maxBody        = 4 << 10  // forms are small
 )
@@ -160,7 +160,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer rooms.Wait()
 	served := make(chan error, 1)
 	go func() {
-		served <- server.Serve(netutil.LimitListener(s.listener, maxConnections+s.cfg.Relay.Connections))
+		served <- server.Serve(s.bounded())
 	}()
 	s.log.InfoContext(ctx, "serving", "address", s.listener.Addr().String())
 	select {
@@ -176,6 +176,18 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
+}
+
+// bounded is the listener with a bound on the connections that it has open, and on
+// those of one client address. Behind a reverse proxy all come from its address,
+// and whom it lets in is up to it.
+func (s *Service) bounded() net.Listener {
+	relay := s.cfg.Relay
+	l := &doorkeeper{Listener: s.listener, most: maxConnections + relay.Connections, open: map[string]int{}}
+	if l.each = l.most; relay.ClientHeader == "" {
+		l.each = maxFromOne + relay.PerClient
+	}
+	return l
 }
 
 func (s *Service) handler() http.Handler {

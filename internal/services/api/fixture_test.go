@@ -39,9 +39,16 @@ func newStore(t testing.TB) *sqlite.DB { return newStoreOf(t, store.Keep{}) }
 
 func newStoreOf(t testing.TB, keep store.Keep) *sqlite.DB {
 	t.Helper()
-	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), sqlite.Options{Keep: keep})
-	must(t, err)
+	db := openStore(t, t.TempDir(), keep)
 	t.Cleanup(func() { must(t, db.Close()) })
+	return db
+}
+
+// openStore makes an archive, which the caller has to close.
+func openStore(t testing.TB, dir string, keep store.Keep) *sqlite.DB {
+	t.Helper()
+	db, err := sqlite.Open(t.Context(), filepath.Join(dir, "store.db"), sqlite.Options{Keep: keep})
+	must(t, err)
 	_, err = db.Migrate(t.Context())
 	must(t, err)
 	return db

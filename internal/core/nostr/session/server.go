@@ -114,7 +114,7 @@ func (c *Conn) Close(code int, reason string) error {
 // Abort ends the connection at once: without a close frame, and over TCP with
 // a reset.
 func (c *Conn) Abort() {
-	if tcp, ok := c.conn.(*net.TCPConn); ok {
+	if tcp, ok := c.conn.(interface{ SetLinger(seconds int) error }); ok { // TCP, or what is around it
 		_ = tcp.SetLinger(0)
 	}
 	_ = c.conn.Close()

@@ -67,6 +67,12 @@ func (c *clients) key(r *http.Request) string {
 			host = last
 		}
 	}
+	return ClientAt(host)
+}
+
+// ClientAt names the client at an address: that address, of IPv6 the network of
+// 64 bits that one customer has.
+func ClientAt(host string) string {
 	addr, err := netip.ParseAddr(host)
 	if err != nil {
 		return "?" // all who hide share one
