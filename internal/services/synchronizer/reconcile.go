@@ -26,9 +26,14 @@ const (
 	// fingerprint, and maxRanges about how many fingerprints are sent at most.
 	perRange  = 500
 	maxRanges = 512
-	// maxRuns is how often a history is gone through: to list what is new, to
-	// prove it, and once more where the canary turned out to be gone.
-	maxRuns = 3
+	// maxRuns is how often a history is gone through: to list what is new, to find
+	// the days of what is not sent, which takes two, to prove it all, and once more
+	// where the canary turned out to be gone.
+	maxRuns = 5
+	// maxVague is how many stretches are listed once more at most because of ids
+	// whose day is not known, and maxParts in how many parts each of them.
+	maxVague = 2048
+	maxParts = 32
 )
 
 // distrust says that a relay does not do NIP-77, or not as it should. The walk
@@ -50,6 +55,8 @@ type reconciling struct {
 	// trusted says that the relay has named an id that was kept from it, or
 	// that nothing it showed was unnamed.
 	trusted bool
+	// vague are where ids stand of which not even the day is known.
+	vague []store.Interval
 }
 
 // negotiates reports whether negentropy can be of use.
@@ -134,10 +141,12 @@ func (v *visit) runs(ctx context.Context) error {
 // reports whether another run could prove more.
 func (v *visit) history(ctx context.Context, whole store.Interval) (again bool, err error) {
 	windows := []store.Interval{whole}
+	vague := v.neg.vague
+	v.neg.vague = nil
 	for len(windows) > 0 {
 		win := windows[0]
 		windows = windows[1:]
-		x, err := v.prepare(ctx, win)
+		x, err := v.prepare(ctx, win, vague)
 		if err != nil {
 			return false, err
 		}
@@ -189,7 +198,10 @@ type exchange struct {
 	held int64            // ids in them
 	// open are the stretches of the window of which nothing is proved, whose ids
 	// are listed.
-	open   []store.Interval
+	open []store.Interval
+	// vague are parts of days whose ids are listed as well, although all is proved
+	// about them: where some of those stand in time is not known.
+	vague  []store.Interval
 	canary *nostr.Ref // kept from the relay
 	// like is the relay whose set is compared in the place of one of which
 	// nothing is known yet; 0 for the relay's own.
@@ -204,7 +216,7 @@ type exchange struct {
 }
 
 // prepare plans the exchange of a window.
-func (v *visit) prepare(ctx context.Context, win store.Interval) (*exchange, error) {
+func (v *visit) prepare(ctx context.Context, win store.Interval, vague []store.Interval) (*exchange, error) {
 	all, err := v.store.HeldDays(ctx, v.relay.ID, v.now().Unix())
 	if err != nil {
 		return nil, v.local(ctx, fmt.Errorf("read sums of days: %w", err))
@@ -215,6 +227,7 @@ func (v *visit) prepare(ctx context.Context, win store.Interval) (*exchange, err
 	}
 	x := &exchange{v: v, win: win, days: all}
 	x.open = subtract(win, settled(coverage, win.Hi, nil))
+	x.vague = byDays(overlap(subtract(win, x.open), vague))
 	x.held = x.count(win)
 	if x.held == 0 && len(x.open) == 1 && x.open[0] == win && !v.neg.alone {
 		return x, v.resemble(ctx, x)
@@ -239,7 +252,7 @@ func (v *visit) resemble(ctx context.Context, x *exchange) error {
 		return v.local(ctx, fmt.Errorf("read sums of days: %w", err))
 	}
 	v.neg.alone = false
-	x.like, x.days, x.open = most, days, nil
+	x.like, x.days, x.open, x.vague = most, days, nil, nil
 	x.held = x.count(x.win)
 	return nil
 }
@@ -305,7 +318,8 @@ const nest = 8
 // lists elsewhere. It hides the canary, and sets a small range of its own about
 // it.
 func (x *exchange) plan(ctx context.Context) ([]negentropy.Ask, error) {
-	known := subtract(x.win, x.open)
+	lists := slices.Concat(x.open, x.vague)
+	known := subtract(x.win, lists)
 	around, err := x.hide(ctx, known)
 	if err != nil {
 		return nil, err
@@ -328,11 +342,11 @@ func (x *exchange) plan(ctx context.Context) ([]negentropy.Ask, error) {
 	if x.like != 0 {
 		most = max(perRange, x.held/64) // little is lost if the relay has other things
 	}
-	stretches := slices.Concat(x.open, known)
+	stretches := slices.Concat(lists, known)
 	slices.SortFunc(stretches, func(a, b store.Interval) int { return cmp.Compare(a.Lo, b.Lo) })
 	for _, s := range stretches {
 		lo, end := negentropy.At(s.Lo), negentropy.At(s.Hi+1)
-		if slices.Contains(x.open, s) {
+		if slices.Contains(lists, s) {
 			ask(lo, end, true)
 			continue
 		}
@@ -386,17 +400,63 @@ func (x *exchange) hide(ctx context.Context, known []store.Interval) (around [2]
 		return around, &negentropy.StaleError{Lo: x.days[r.from].Start, Hi: x.days[r.until-1].Start + store.Day - 1}
 	}
 	slices.SortFunc(refs, compareRefs)
-	from := dice.IntN(max(1, len(refs)-nest))
-	refs = refs[from:min(from+nest, len(refs))]
-	x.canary = &refs[dice.IntN(len(refs))]
+	from, until, err := x.cuts(ctx, refs, dice)
+	if err != nil {
+		return around, err
+	}
+	around = [2]negentropy.Bound{negentropy.At(x.days[r.from].Start), negentropy.At(x.days[r.until-1].Start + store.Day)}
+	if from > 0 {
+		around[0] = negentropy.Between(refs[from-1], refs[from])
+	}
+	if until < len(refs) {
+		around[1] = negentropy.Between(refs[until-1], refs[until])
+	}
+	x.canary = &refs[from+dice.IntN(until-from)]
 	x.days = slices.Clone(x.days)
 	for i := range x.days {
 		if x.days[i].Start == x.canary.CreatedAt/store.Day*store.Day {
 			x.days[i].Sub(x.canary.ID)
 		}
 	}
-	first, last := refs[0], refs[len(refs)-1]
-	return [2]negentropy.Bound{{Time: uint64(first.CreatedAt), ID: first.ID}, negentropy.At(last.CreatedAt + 1)}, nil //nolint:gosec // not below 0
+	return around, nil
+}
+
+// outlook is among how many ids of a day a place for the canary is looked for.
+const outlook = 256
+
+// cuts chooses a few of the ids of whole days, from one up to another, that the
+// relay has in the same order: what it withholds stands at times that are guessed,
+// but on the right side of what is archived. If there are none, it is all of them.
+func (x *exchange) cuts(ctx context.Context, refs []nostr.Ref, dice *rand.Rand) (from, until int, err error) {
+	from = dice.IntN(max(1, len(refs)-outlook+1))
+	until = min(from+outlook, len(refs))
+	ids := make([]nostr.ID, 0, outlook)
+	for _, ref := range refs[from:until] {
+		ids = append(ids, ref.ID)
+	}
+	stand, err := x.v.store.Holdings(ctx, x.v.relay.ID, ids, store.Interval{Lo: refs[from].CreatedAt, Hi: refs[until-1].CreatedAt})
+	if err != nil {
+		return 0, 0, x.v.local(ctx, fmt.Errorf("look up %d ids: %w", len(ids), err))
+	}
+	var at []int
+	for i := from; i <= until; i++ {
+		if i == 0 || i == len(refs) || i > from && i < until && stand[i-from-1].Seq != 0 && stand[i-from].Seq != 0 {
+			at = append(at, i)
+		}
+	}
+	var pairs [][2]int
+	for i, a := range at {
+		for _, b := range at[i:] {
+			if b-a > 1 && b-a <= nest {
+				pairs = append(pairs, [2]int{a, b})
+			}
+		}
+	}
+	if len(pairs) == 0 {
+		return 0, len(refs), nil
+	}
+	p := pairs[dice.IntN(len(pairs))]
+	return p[0], p[1], nil
 }
 
 func compareRefs(a, b nostr.Ref) int {

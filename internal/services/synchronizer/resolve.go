@@ -28,19 +28,19 @@ const (
 
 // fetched is what asking for events by id came to.
 type fetched struct {
-	came    map[nostr.ID]bool // as what they are, or as something else under their id
-	left    []nostr.ID        // not to be had, as answers that ended well say
-	unsure  bool              // some could not be asked for
-	refused []nostr.Ref       // came, with a wrong id or signature
-	passing []nostr.ID        // came, of an ephemeral kind: not to be archived
-	opaque  []nostr.ID        // came, twice, in a form or size that cannot be read
+	came    map[nostr.ID]int64 // as what they are, or as something else under their id: its created_at
+	left    []nostr.ID         // not to be had, as answers that ended well say
+	unsure  bool               // some could not be asked for
+	refused []nostr.Ref        // came, with a wrong id or signature
+	passing []nostr.ID         // came, of an ephemeral kind: not to be archived
+	opaque  []nostr.ID         // came, twice, in a form or size that cannot be read
 }
 
 // fetch asks for events by id, and saves them. Who gives fewer than were asked
 // for is asked for the others as long as some come, then for so few at once that
 // all of them fit into a page. Those that do not come then are left.
 func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
-	out := &fetched{came: map[nostr.ID]bool{}}
+	out := &fetched{came: map[nostr.ID]int64{}}
 	queue := slices.Collect(slices.Chunk(slices.Clone(ids), fetchIDs))
 	budget, faults := 16+len(ids), 0
 	unread := map[nostr.ID]int{}
@@ -79,7 +79,7 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 		queue = append(queue, chunks[len(pages):]...)
 		for i, p := range pages {
 			before := len(chunks[i])
-			chunk := slices.DeleteFunc(chunks[i], func(id nostr.ID) bool { return out.came[id] })
+			chunk := slices.DeleteFunc(chunks[i], func(id nostr.ID) bool { _, came := out.came[id]; return came })
 			opaque := p.unread+p.oversize > 0 || p.end.Kind == session.Oversize
 			clean := p.clean() && !opaque
 			if opaque && before == 1 && len(chunk) == 1 && len(pages) == 1 {
@@ -137,7 +137,7 @@ func (v *visit) fetchOnce(ctx context.Context, chunks [][]nostr.ID, out *fetched
 			}
 		}
 		for _, r := range p.refs {
-			out.came[r.ID] = true
+			out.came[r.ID] = r.CreatedAt
 		}
 		if err := v.save(ctx, p, nil); err != nil {
 			return nil, err
@@ -173,21 +173,6 @@ func (v *visit) lateFor(ctx context.Context, left []lacking) ([]*answer, error) 
 	return late, nil
 }
 
-// named is an id that a relay has named and its set here has not.
-type named struct {
-	id     nostr.ID
-	lo, hi int64 // the seconds it was named in
-}
-
-// at is where an id of which nothing else is known is taken to stand. Hardly
-// anything is older than Nostr.
-func (n named) at() int64 {
-	if n.lo < nostrBirth && n.hi < maxTime {
-		return n.hi
-	}
-	return n.lo
-}
-
 // resolve does away with the differences that an exchange has found, and claims
 // what is settled then. It reports whether another exchange could prove more.
 func (v *visit) resolve(ctx context.Context, x *exchange) (bool, error) {
@@ -215,6 +200,7 @@ func (v *visit) resolve(ctx context.Context, x *exchange) (bool, error) {
 	if unsure {
 		return false, errSetback
 	}
+	v.neg.vague = append(v.neg.vague, fresh.vague...)
 	level, method := store.LevelFingerprint, "negentropy"
 	switch {
 	case !sings:
@@ -234,7 +220,8 @@ func (v *visit) resolve(ctx context.Context, x *exchange) (bool, error) {
 	}
 	// Of a set without two ids nothing can be kept back. What was shown and not
 	// named may only have come meanwhile.
-	return !sings && (x.canary != nil || len(x.open) > 0 && (listed || v.neg.unnamed == 1)), nil
+	lacking := !sings && (x.canary != nil || len(x.vague) > 0 || len(x.open) > 0 && (listed || v.neg.unnamed == 1))
+	return lacking || len(fresh.vague) > 0, nil
 }
 
 // differences returns what the relay has named and we lack, what we have and it
@@ -247,15 +234,14 @@ func (x *exchange) differences() (need []named, have []nostr.Ref, sings bool) {
 		}
 	}
 	theirs := map[nostr.ID]bool{}
-	for _, r := range x.results {
-		lo, hi := seconds(r.Lo, r.Hi)
-		for _, id := range r.Need {
-			if x.canary != nil && id == x.canary.ID {
+	for i := range x.results {
+		for _, n := range namedIn(i, &x.results[i]) {
+			if x.canary != nil && n.id == x.canary.ID {
 				sings = true
 				continue
 			}
-			theirs[id] = true
-			need = append(need, named{id, lo, hi})
+			theirs[n.id] = true
+			need = append(need, n)
 		}
 	}
 	for _, r := range x.results {
@@ -300,7 +286,9 @@ func (x *exchange) shared(ctx context.Context) ([]named, error) {
 			return 0
 		})
 		if found && !lacks[ref.ID] && !theirs[ref.ID] && (x.results[i].Equal || x.results[i].Named > 0) {
-			all = append(all, named{ref.ID, ref.CreatedAt, ref.CreatedAt})
+			all = append(all, named{
+				id: ref.ID, lo: ref.CreatedAt, hi: ref.CreatedAt, after: ref.CreatedAt, before: ref.CreatedAt, list: len(x.results),
+			})
 		}
 	}
 	return all, nil
@@ -326,84 +314,151 @@ func seconds(lo, hi negentropy.Bound) (from, until int64) {
 
 // taken is what came of the ids that a relay has named.
 type taken struct {
-	refused []nostr.Ref // with their own times
-	opaque  []named     // with the times they were named in
+	refused []nostr.Ref      // with their own times
+	opaque  []named          // with the times they were named in
+	vague   []store.Interval // where ids stand of which not even the day is known
+}
+
+// taking brings what a relay has named into its set.
+type taking struct {
+	*taken
+	v    *visit
+	need []named
+	// times are those of need that are archived or came; the others are Unplaced.
+	times  []int64
+	stands []stands
+	unsure bool // some could not be asked for
+}
+
+// stands says how and where one of need was taken to stand.
+type stands struct {
+	i    int
+	hold store.Hold
+	at   int64
 }
 
 // take brings what a relay has named into its set: as claimed what is archived
 // from elsewhere, as delivered what it sends, as withheld what it does not. It
 // reports whether some could not be asked for.
 func (v *visit) take(ctx context.Context, need []named) (*taken, bool, error) {
-	out := &taken{}
-	unsure := false
-	for part := range slices.Chunk(need, claimIDs) {
-		ids, holdings, err := v.holdings(ctx, part)
-		if err != nil {
-			return nil, false, err
-		}
-		batch := store.Batch{Relay: v.relay.ID, SeenAt: v.now().Unix()}
-		var unknown []nostr.ID
-		place := map[nostr.ID]named{}
-		for i, h := range holdings {
-			place[ids[i]] = part[i]
-			at := nostr.Ref{ID: ids[i], CreatedAt: part[i].at()}
-			switch {
-			case h.Seq != 0 && h.Hold != store.HoldDelivered && h.Hold != store.HoldClaimed:
-				batch.Claimed = append(batch.Claimed, nostr.Ref{ID: ids[i], CreatedAt: h.CreatedAt})
-			case h.Seq != 0:
-			case h.Hold == store.HoldWithheld: // it stood at a wrong time
-				batch.Withheld = append(batch.Withheld, at)
-			case h.Hold == store.HoldRefused:
-				batch.Refused = append(batch.Refused, at)
-			default:
-				unknown = append(unknown, ids[i])
-			}
-		}
-		if err := v.saveSet(ctx, batch); err != nil {
-			return nil, false, err
-		}
-		left := unknown
-		var passing []nostr.ID
-		for range fetchTries {
-			if len(left) == 0 {
-				break
-			}
-			got, err := v.fetch(ctx, left)
-			if err != nil {
-				return nil, false, err
-			}
-			out.refused = append(out.refused, got.refused...)
-			passing = append(passing, got.passing...)
-			for _, id := range got.opaque {
-				out.opaque = append(out.opaque, place[id])
-			}
-			left, unsure = got.left, unsure || got.unsure
-		}
-		batch = store.Batch{Relay: v.relay.ID, SeenAt: v.now().Unix()}
-		if !unsure {
-			for _, id := range left {
-				batch.Withheld = append(batch.Withheld, nostr.Ref{ID: id, CreatedAt: place[id].at()})
-			}
-			v.report.Withheld += int64(len(left))
-		}
-		for _, id := range passing {
-			batch.Refused = append(batch.Refused, nostr.Ref{ID: id, CreatedAt: place[id].at()})
-		}
-		for _, n := range out.opaque {
-			if _, ok := place[n.id]; ok {
-				batch.Refused = append(batch.Refused, nostr.Ref{ID: n.id, CreatedAt: n.lo})
-			}
-		}
-		for _, r := range out.refused {
-			if n, ok := place[r.ID]; ok {
-				batch.Refused = append(batch.Refused, nostr.Ref{ID: r.ID, CreatedAt: n.at()})
-			}
-		}
-		if err := v.saveSet(ctx, batch); err != nil {
+	t := &taking{taken: &taken{}, v: v, need: need, times: make([]int64, len(need))}
+	for i := range t.times {
+		t.times[i] = negentropy.Unplaced
+	}
+	for lo := 0; lo < len(need); lo += claimIDs {
+		if err := t.part(ctx, lo, min(lo+claimIDs, len(need))); err != nil {
 			return nil, false, err
 		}
 	}
-	return out, unsure, nil
+	return t.taken, t.unsure, t.settle(ctx)
+}
+
+// part takes those of need from lo to hi.
+func (t *taking) part(ctx context.Context, lo, hi int) error {
+	v := t.v
+	ids, holdings, err := v.holdings(ctx, t.need[lo:hi])
+	if err != nil {
+		return err
+	}
+	batch := store.Batch{Relay: v.relay.ID, SeenAt: v.now().Unix()}
+	var unknown []nostr.ID
+	place := make(map[nostr.ID]int, len(ids))
+	from := len(t.stands)
+	stand := func(i int, hold store.Hold) { t.stands = append(t.stands, stands{i: i, hold: hold}) }
+	for i, h := range holdings {
+		place[ids[i]] = lo + i
+		if h.Seq != 0 {
+			t.times[lo+i] = h.CreatedAt
+		}
+		switch {
+		case h.Seq != 0 && h.Hold != store.HoldDelivered && h.Hold != store.HoldClaimed:
+			batch.Claimed = append(batch.Claimed, nostr.Ref{ID: ids[i], CreatedAt: h.CreatedAt})
+		case h.Seq != 0:
+		case h.Hold == store.HoldWithheld, h.Hold == store.HoldRefused: // it stood at a wrong time
+			stand(lo+i, h.Hold)
+		default:
+			unknown = append(unknown, ids[i])
+		}
+	}
+	if err := v.saveSet(ctx, batch); err != nil {
+		return err
+	}
+	left := unknown
+	for range fetchTries {
+		if len(left) == 0 {
+			break
+		}
+		got, err := v.fetch(ctx, left)
+		if err != nil {
+			return err
+		}
+		for id, at := range got.came {
+			if i, ok := place[id]; ok && t.need[i].lo <= at && at <= t.need[i].hi {
+				t.times[i] = at
+			}
+		}
+		t.refused = append(t.refused, got.refused...)
+		for _, r := range got.refused {
+			if i, ok := place[r.ID]; ok {
+				stand(i, store.HoldRefused)
+			}
+		}
+		for _, id := range got.passing {
+			stand(place[id], store.HoldRefused)
+		}
+		for _, id := range got.opaque {
+			t.opaque = append(t.opaque, t.need[place[id]])
+			stand(place[id], store.HoldRefused)
+		}
+		left, t.unsure = got.left, t.unsure || got.unsure
+	}
+	if !t.unsure {
+		for _, id := range left {
+			stand(place[id], store.HoldWithheld)
+		}
+		v.report.Withheld += int64(len(left))
+	}
+	straighten(t.need, t.times)
+	return t.put(ctx, t.stands[from:])
+}
+
+// put saves where ids stand, as far as that is new.
+func (t *taking) put(ctx context.Context, list []stands) error {
+	batch := store.Batch{Relay: t.v.relay.ID, SeenAt: t.v.now().Unix()}
+	for k := range list {
+		s := &list[k]
+		at := t.times[s.i]
+		if at == negentropy.Unplaced {
+			at = t.need[s.i].at()
+		}
+		if at == s.at {
+			continue
+		}
+		s.at = at
+		ref := nostr.Ref{ID: t.need[s.i].id, CreatedAt: at}
+		if s.hold == store.HoldWithheld {
+			batch.Withheld = append(batch.Withheld, ref)
+		} else {
+			batch.Refused = append(batch.Refused, ref)
+		}
+	}
+	return t.v.saveSet(ctx, batch)
+}
+
+// settle puts those right whose neighbours were known only when all had been asked
+// for, and notes those of which not even the day is known.
+func (t *taking) settle(ctx context.Context) error {
+	for part := range slices.Chunk(t.stands, claimIDs) {
+		if err := t.put(ctx, part); err != nil {
+			return err
+		}
+	}
+	for _, s := range t.stands {
+		if n := &t.need[s.i]; t.times[s.i] == negentropy.Unplaced && n.vague() {
+			t.vague = append(t.vague, store.Interval{Lo: n.after, Hi: n.before})
+		}
+	}
+	return nil
 }
 
 // gone takes out of a relay's set what it does not name any longer, once it
@@ -459,7 +514,7 @@ func (v *visit) archived(ctx context.Context, refs []nostr.Ref) ([]nostr.ID, err
 	for part := range slices.Chunk(refs, claimIDs) {
 		stand := make([]named, len(part))
 		for i, r := range part {
-			stand[i] = named{id: r.ID, lo: r.CreatedAt, hi: r.CreatedAt}
+			stand[i] = named{id: r.ID, lo: r.CreatedAt, hi: r.CreatedAt} // no more is asked of it
 		}
 		ids, holdings, err := v.holdings(ctx, stand)
 		if err != nil {

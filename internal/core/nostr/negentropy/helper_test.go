@@ -119,9 +119,16 @@ func (o *outcome) check(t fataler, ours, theirs *Vector, plan []Ask) {
 					want.Have = append(want.Have, item)
 				}
 			}
+			last := int64(Unplaced)
 			for _, item := range yours {
 				if _, found := slices.BinarySearchFunc(mine, item, compareRefs); !found {
 					want.Need = append(want.Need, item.ID)
+					want.Places = append(want.Places, Place{last, Unplaced})
+					continue
+				}
+				last = item.CreatedAt
+				for i := len(want.Places) - 1; i >= 0 && want.Places[i].Before == Unplaced; i-- {
+					want.Places[i].Before = last
 				}
 			}
 		}

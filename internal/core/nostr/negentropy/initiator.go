@@ -27,7 +27,17 @@ type Result struct {
 	Named int         // how many ids the peer named
 	Have  []nostr.Ref // ours that the peer did not name
 	Need  []nostr.ID  // ids that the peer named and we do not have, in its order, each once
+	// Places says of each of Need where the peer named it, which has a list in the
+	// order of time.
+	Places []Place
 }
+
+// Place is a place in a peer's list: the created_at of the last of our ids before
+// it and of the next one behind it, or Unplaced where there is none.
+type Place struct{ After, Before int64 }
+
+// Unplaced is the time of an id that is not there. No created_at is below 0.
+const Unplaced = -1
 
 // Initiator finds out how a peer's set differs from ours. It never names an id
 // of its own: where ids are to be compared it claims to hold none, so that the
@@ -334,9 +344,9 @@ func partsOf(count int64, differences float64) int {
 // list compares the ids that the peer names with ours.
 func (r *reading) list(ctx context.Context, b *block) error {
 	n := b.len()
-	theirs := make(map[nostr.ID]bool, n) // whether it is ours, too
+	theirs := make(map[nostr.ID]int64, n) // when ours are of
 	for i := range n {
-		theirs[b.id(i)] = false
+		theirs[b.id(i)] = Unplaced
 	}
 	result := Result{Lo: b.lo, Hi: b.hi, Named: len(theirs)}
 	for item, err := range r.items.Scan(ctx, b.lo, b.hi) {
@@ -344,7 +354,7 @@ func (r *reading) list(ctx context.Context, b *block) error {
 			return err
 		}
 		if _, named := theirs[item.ID]; named {
-			theirs[item.ID] = true
+			theirs[item.ID] = item.CreatedAt
 			continue
 		}
 		if r.have++; r.have > r.limits.IDs {
@@ -352,16 +362,26 @@ func (r *reading) list(ctx context.Context, b *block) error {
 		}
 		result.Have = append(result.Have, item)
 	}
+	last, placed := int64(Unplaced), 0
+	needed := make(map[nostr.ID]bool)
 	for i := range n {
 		id := b.id(i)
-		if theirs[id] {
+		if at := theirs[id]; at != Unplaced {
+			for ; placed < len(result.Places); placed++ {
+				result.Places[placed].Before = at
+			}
+			last = at
 			continue
 		}
-		theirs[id] = true // named twice is named once
+		if needed[id] { // named twice is named once
+			continue
+		}
+		needed[id] = true
 		if r.need++; r.need > r.limits.IDs {
 			return &Error{Cause: CauseIDs, Offset: b.offset}
 		}
 		result.Need = append(result.Need, id)
+		result.Places = append(result.Places, Place{last, Unplaced})
 	}
 	r.results = append(r.results, result)
 	return nil

@@ -94,7 +94,7 @@ func (v *Vector) Cut(_ context.Context, lo, hi Bound, parts int) ([]Bound, error
 	for part := 1; part < parts; part++ {
 		// The first parts take what does not divide.
 		k := i + part*(n/parts) + min(part, n%parts)
-		cuts = append(cuts, between(v.items[k-1], v.items[k]))
+		cuts = append(cuts, Between(v.items[k-1], v.items[k]))
 	}
 	return cuts, nil
 }

@@ -129,9 +129,9 @@ func compareIDs(a, b *nostr.ID) int {
 	return 0
 }
 
-// between returns the shortest bound above a and not above b, two items in
+// Between returns the shortest bound above a and not above b, two items in
 // order.
-func between(a, b nostr.Ref) Bound {
+func Between(a, b nostr.Ref) Bound {
 	c := Bound{Time: uint64(b.CreatedAt)}
 	if a.CreatedAt != b.CreatedAt {
 		return c

@@ -125,7 +125,7 @@ func (r *Responder) list(ctx context.Context, e *encoder, lo, hi Bound) (Bound, 
 			return lo, err
 		}
 		if len(ids)/len(item.ID) == most {
-			hi = between(last, item)
+			hi = Between(last, item)
 			break
 		}
 		ids = append(ids, item.ID[:]...)
