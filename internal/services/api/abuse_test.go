@@ -88,7 +88,8 @@ func TestSlowClients(t *testing.T) {
 		{"message", upgrade + "\x81\xfe\x04\x00\x00\x00\x00\x00", "x", forever, 10 * time.Second},
 		{"message in pieces", upgrade + "\x01\x81\x00\x00\x00\x00x", "\x00\x81\x00\x00\x00\x00x", forever, 10 * time.Second},
 		{"message with pings in between", upgrade + "\x01\x81\x00\x00\x00\x00x", "\x89\x80\x00\x00\x00\x00", forever, 10 * time.Second},
-		{"takes no message", upgrade + strings.Repeat("\x81\x8e\x00\x00\x00\x00[\"REQ\",\"s\",{}]", 20), "", 5, 10 * time.Second},
+		// One question: writers that wait for each other are no rest for the bubble.
+		{"takes no message", upgrade + "\x81\x8e\x00\x00\x00\x00[\"REQ\",\"s\",{}]", "", 5, 10 * time.Second},
 	}
 	synctest.Test(t, func(t *testing.T) {
 		l, stop := serveIn(t)
