@@ -9,11 +9,11 @@ import (
 )
 
 // Demo starts a network that shows most of what relays do within a few
-// thousand events: overlapping contents, caps, private kinds, a second with
-// more events than a page, forgeries, failures now and then, and an address at
-// which nobody is. Every visible event can be archived. The events lie in the
-// 90 days before until. There are at least ten relays, and beyond the odd ones
-// all are correct.
+// thousand events: overlapping contents, caps, private kinds, what proves each
+// level of completeness (a hint, counts, negentropy), a second with more events
+// than a page, forgeries, failures now and then, and an address at which nobody
+// is. Every visible event can be archived. The events lie in the 90 days before
+// until. There are at least ten relays, and beyond the odd ones all are correct.
 func Demo(seed uint64, relays, events int, until time.Time) (*Network, error) {
 	n := New(seed)
 	if err := n.demo(relays, events, until.Unix()); err != nil {
@@ -69,7 +69,7 @@ func demoBehaviours() []Behaviour {
 	return []Behaviour{
 		{Cap: 500, Hints: true, Count: CountExact, Compress: true},
 		{Cap: 500, Order: NewestLatest, Restricted: []nostr.Kind{4, 1059}, PostFilter: true, Count: CountExact, Compress: true},
-		{Cap: 300, Compress: true},
+		{Cap: 300, Compress: true, Negentropy: Negentropy{As: NegHonest}},
 		denseRelay:   {Cap: 500, Count: CountExact},
 		forgingRelay: {Cap: 250},
 		{Cap: 500, Faults: []Fault{{What: NoticeEOSE, When: When{Every: 5}}}},
