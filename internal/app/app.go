@@ -75,7 +75,7 @@ func Build(ctx context.Context, cfg Config, names []string, log *slog.Logger) (_
 	}
 	if slices.Contains(names, apiName) {
 		process := api.Process{
-			Ready: a.ready, Metrics: telemetry.Handler(reg), Registry: reg, Gatherer: reg, Contact: cfg.Dial.Contact,
+			Ready: a.ready, Metrics: telemetry.Handler(reg), Registry: reg, Gatherer: reg, Contact: cfg.Dial.Contact, Agent: cfg.Dial.UserAgent,
 			Version: telemetry.ReadBuild().Version,
 		}
 		if !a.readOnly {

@@ -169,6 +169,14 @@ func (d *Dialer) Share(slots Slots) *Dialer {
 	return &other
 }
 
+// ProductToken is how a robots.txt names whoever calls themselves agent (RFC
+// 9309): the first word, without a version.
+func ProductToken(agent string) string {
+	name, _, _ := strings.Cut(agent, " ")
+	name, _, _ = strings.Cut(name, "/")
+	return name
+}
+
 // UserAgent is the text that tells operators who asks.
 func (d *Dialer) UserAgent() string {
 	if d.cfg.Contact == "" {

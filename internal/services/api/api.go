@@ -71,6 +71,8 @@ type Process struct {
 	Recheck pages.Recheck
 	// Contact is how operators of relays reach ours when relay.contact is empty.
 	Contact string
+	// Agent is what we call ourselves to relays.
+	Agent string
 	// Version is shown at the foot of pages.
 	Version string
 }
@@ -96,7 +98,7 @@ func New(cfg Config, st Store, process Process, log *slog.Logger) *Service {
 		face: face.New(cfg.Relay, st, cfg.Timeout.Std(), process.Version, process.Registry, log),
 		pages: pages.New(catalogue, pages.Process{
 			Version: process.Version, Ready: process.Ready, Metrics: process.Gatherer, Recheck: process.Recheck,
-			Contact: cmp.Or(cfg.Relay.Contact, process.Contact),
+			Contact: cmp.Or(cfg.Relay.Contact, process.Contact), Agent: process.Agent,
 		}, log),
 	}
 	s.rest = rest.New(cfg.REST, catalogue, st, rest.Options{

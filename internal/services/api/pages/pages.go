@@ -58,6 +58,8 @@ type Process struct {
 	Recheck Recheck
 	// Contact is how the operator is reached, and may be empty.
 	Contact string
+	// Agent is what we call ourselves to relays.
+	Agent string
 }
 
 // Pages makes the pages.
@@ -204,7 +206,11 @@ func (p *Pages) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p.writeJSON(w, r, told.status, map[string]any{"title": http.StatusText(told.status), "status": told.status, "detail": told.text})
 		return
 	}
-	p.render(w, r, told.status, "message", view{Title: http.StatusText(told.status), Data: message{told.text, told.next}})
+	title := http.StatusText(told.status)
+	if told.status == http.StatusUnprocessableEntity {
+		title = "Not understood"
+	}
+	p.render(w, r, told.status, "message", view{Title: title, Data: message{told.text, told.next}})
 }
 
 // message is a page of words.

@@ -47,8 +47,7 @@ func robots(ctx context.Context, t *Target) (Result, bool) {
 // welcome tells whether a robots.txt lets whoever calls themselves so to a path.
 // Of the rules in groups that name them, the longest that fits decides.
 func welcome(file []byte, agent, path string) bool {
-	name, _, _ := strings.Cut(agent, " ")
-	name, _, _ = strings.Cut(name, "/")
+	name := dial.ProductToken(agent)
 	var naming, ours bool // in the lines that begin a group; in one of ours
 	allowed, longest := true, 0
 	for line := range strings.Lines(strings.TrimPrefix(string(file), "\ufeff")) {
