@@ -177,8 +177,8 @@ func (l *RelayList) judge() {
 	fault(usable == 1, "only one relay that the author writes to is known to be up")
 	fault(read == 0, "no relay to read from")
 	fault(write > fewRelays || read > fewRelays, fmt.Sprintf("more than %d relays to write to or read from", fewRelays))
-	fault(dead > 0, fmt.Sprintf("%d relays are down", dead))
-	fault(invalid > 0, fmt.Sprintf("%d entries are no relays that everybody can reach", invalid))
+	fault(dead > 0, fmt.Sprintf("relays that are down: %d", dead))
+	fault(invalid > 0, fmt.Sprintf("entries that are no relay everybody can reach: %d", invalid))
 	grades := [...]string{"A", "B", "C", "D"}
 	if l.Grade = "F"; usable > 0 {
 		l.Grade = grades[min(len(l.Reasons), len(grades)-1)]

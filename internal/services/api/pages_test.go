@@ -223,7 +223,7 @@ func TestPages(t *testing.T) {
 			`href="/relays?network=tor"`, "<td>note</td>",
 		},
 		"/relays": {
-			`href="/relay/a.nostr.org"`, `href="/relay/b.nostr.org%2Fpath"`, "tcp_refused", "<bdi>Relay A</bdi>", "34 ms", "<caption>3 relays</caption>", `<a href="?sort=-uptime">Uptime</a>`,
+			`href="/relay/a.nostr.org"`, `href="/relay/b.nostr.org%2Fpath"`, "tcp_refused", "<bdi>Relay A</bdi>", "34\u00a0ms", "<caption>3 relays</caption>", `<a href="?sort=-uptime">Uptime</a>`,
 		},
 		"/relay/a.nostr.org":            {"<bdi>Relay A</bdi>", "2023-11-14"},
 		"/relays?sort=-uptime&state=up": {`aria-sort="descending"`, `<a href="?sort=uptime&amp;state=up">Uptime</a>`, `name="sort" value="-uptime"`},
@@ -231,7 +231,7 @@ func TestPages(t *testing.T) {
 		"/map":                          {"No country is known yet"},
 		"/relays?network=i2p":           {"No relay fits these filters"},
 		"/relays?state=up":              {"<caption>1 relay</caption>", "<option selected>up</option>"},
-		"/completeness":                 {"<dd>1 <small>of 3</small></dd>", "100 s", `<path class="level1"`},
+		"/completeness":                 {"<dd>1 <small>of 3</small></dd>", "100\u00a0s", `<path class="level1"`},
 		"/event/" + id(events):          {"first seen", "note1", "reaction", "delivered", `href="/relay/a.nostr.org"`, "<bdi>&#43;</bdi>"},
 	} {
 		page := ask(t, h, http.MethodGet, target).Body.String()

@@ -15,6 +15,7 @@ import (
 type bar struct {
 	X, Y, Width, Height float64
 	Title               string
+	Cut                 bool // it would be higher than the chart
 }
 
 // dayChart is the chart of events per day: one bar a day, the last is today.
@@ -22,6 +23,7 @@ type dayChart struct {
 	Bars  []bar
 	Total int64
 	Max   int64
+	Top   int64 // at the upper edge; Max is higher where a few days would hide the others
 	From  string
 	To    string
 	Width int
@@ -37,14 +39,30 @@ func newDayChart(days []store.DayTotal, today, length int64) dayChart {
 		c.Max = max(c.Max, d.Events)
 		c.Total += d.Events
 	}
+	c.Top = top(days)
 	for _, d := range days {
-		height := max(1, float64(d.Events)/float64(c.Max)*chartHeight)
+		height := max(1, min(float64(d.Events)/float64(c.Top), 1)*chartHeight)
 		c.Bars = append(c.Bars, bar{
 			X: float64(d.Day-first)*10 + 1, Y: chartHeight - height, Width: 8, Height: height,
-			Title: date(d.Day*86400) + ": " + plural(d.Events, "event", "events"),
+			Title: date(d.Day*86400) + ": " + plural(d.Events, "event", "events"), Cut: d.Events > c.Top,
 		})
 	}
 	return c
+}
+
+// top is what a chart of days goes up to: their most, or ten times the middle one
+// where some have more.
+func top(days []store.DayTotal) int64 {
+	const times = 10
+	var events []int64
+	for _, d := range days {
+		events = append(events, d.Events)
+	}
+	slices.Sort(events)
+	if len(events) == 0 {
+		return 0
+	}
+	return min(events[len(events)-1], times*max(events[len(events)/2], 1))
 }
 
 // strip is a bar along time of which parts are coloured. It is cut into a fixed

@@ -33,7 +33,7 @@ func TestCoverageBar(t *testing.T) {
 	if have, want := b.Part, 1201.0/2400; have != want {
 		t.Errorf("%v covered, want %v", have, want)
 	}
-	if !strings.HasPrefix(b.Strip.Label, "50.0 % of the time") {
+	if !strings.HasPrefix(b.Strip.Label, "50.0\u00a0% of the time") {
 		t.Errorf("label %q", b.Strip.Label)
 	}
 }
@@ -81,6 +81,22 @@ func TestLineChart(t *testing.T) {
 	}
 }
 
+// TestDayChartCut draws a day that would make the others invisible.
+func TestDayChartCut(t *testing.T) {
+	days := make([]store.DayTotal, 9)
+	for i := range days {
+		days[i] = store.DayTotal{Day: int64(1000 + i), Events: int64(10 + i%2)}
+	}
+	days[4].Events = 100_000
+	c := newDayChart(days, 1008, 9)
+	if c.Top != 110 || c.Max != 100_000 || !c.Bars[4].Cut || c.Bars[4].Height != chartHeight {
+		t.Errorf("top %d, max %d, bar %+v", c.Top, c.Max, c.Bars[4])
+	}
+	if c.Bars[3].Cut || c.Bars[3].Height < chartHeight/10 {
+		t.Errorf("the day before is %+v", c.Bars[3])
+	}
+}
+
 func TestWords(t *testing.T) {
 	for _, test := range []struct{ have, want string }{
 		{number(0), "0"},
@@ -90,13 +106,13 @@ func TestWords(t *testing.T) {
 		{plural(1, "relay", "relays"), "1 relay"},
 		{plural(int64(2000), "relay", "relays"), "2,000 relays"},
 		{ago(1000, 0), "never"},
-		{ago(1000, 2000), "in 16 min"},
+		{ago(1000, 2000), "in 16\u00a0min"},
 		{ago(1000, 1000), "now"},
-		{ago(1000, 990), "10 s ago"},
-		{ago(100_000, 1), "27 h ago"},
+		{ago(1000, 990), "10\u00a0s ago"},
+		{ago(100_000, 1), "27\u00a0h ago"},
 		{string(when(1000, 0)), "never"},
-		{string(when(1000, 940)), `<time datetime="1970-01-01T00:15:40Z" title="1970-01-01 00:15:40 UTC">60 s ago</time>`},
-		{string(when(1000, 1<<62)), "4,611,686,018,427,387,904 s"},
+		{string(when(1000, 940)), `<time datetime="1970-01-01T00:15:40Z" title="1970-01-01 00:15:40 UTC">` + "60\u00a0s ago</time>"},
+		{string(when(1000, 1<<62)), "4,611,686,018,427,387,904\u00a0s"},
 		{date(0), "–"},
 		{date(86400), "1970-01-02"},
 		{datesText(0, 1<<53), "any time"},
@@ -105,14 +121,14 @@ func TestWords(t *testing.T) {
 		{datesText(86400, 86401), "1970-01-02"},
 		{datesText(86400, 2*86400), "1970-01-02 to 1970-01-03"},
 		{milliseconds(0), "–"},
-		{milliseconds(1.25), "1.2 ms"},
-		{milliseconds(1234.5), "1234 ms"},
-		{milliseconds(12345), "12.3 s"},
-		{percent(0), "0 %"},
-		{percent(0.00001), "< 0.1 %"},
-		{percent(0.5), "50.0 %"},
-		{percent(0.99999), "> 99.9 %"},
-		{percent(1), "100 %"},
+		{milliseconds(1.25), "1.2\u00a0ms"},
+		{milliseconds(1234.5), "1234\u00a0ms"},
+		{milliseconds(12345), "12.3\u00a0s"},
+		{percent(0), "0\u00a0%"},
+		{percent(0.00001), "<\u00a00.1\u00a0%"},
+		{percent(0.5), "50.0\u00a0%"},
+		{percent(0.99999), ">\u00a099.9\u00a0%"},
+		{percent(1), "100\u00a0%"},
 		{exact([]byte(`{"b":"x\u202ey\u0000","a":1e400}`)), "{\n  \"a\": 1e400,\n  \"b\": \"x\\u202ey\\u0000\"\n}"},
 		{inert("=1+1"), "'=1+1"},
 		{inert("-12.5"), "-12.5"},

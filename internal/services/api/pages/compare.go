@@ -103,10 +103,10 @@ func compareRows(relays []query.RelayDetail, bars []coverageBar) []compareRow {
 		row("Uptime, 30 days", func(d *query.RelayDetail) string { return shareText(store.Share(d.Health.Month)) }),
 		row("Uptime, always", func(d *query.RelayDetail) string { return shareText(store.Share(d.Health.All)) }),
 		row("Open, median and p95", func(d *query.RelayDetail) string {
-			return milliseconds(d.Health.Open.P50) + ", " + milliseconds(d.Health.Open.P95)
+			return latency(d.Health.Open.P50, d.Health.Open.P95)
 		}),
 		row("Read, median and p95", func(d *query.RelayDetail) string {
-			return milliseconds(d.Health.Read.P50) + ", " + milliseconds(d.Health.Read.P95)
+			return latency(d.Health.Read.P50, d.Health.Read.P95)
 		}),
 		row("Events archived", func(d *query.RelayDetail) string { return number(d.Events) }),
 		row("Largest answer", func(d *query.RelayDetail) string {
@@ -141,6 +141,14 @@ func compareRows(relays []query.RelayDetail, bars []coverageBar) []compareRow {
 		covered.Cells = append(covered.Cells, percent(b.Part))
 	}
 	return append(rows, covered)
+}
+
+// latency is empty where nothing was measured.
+func latency(median, p95 float64) string {
+	if median <= 0 {
+		return ""
+	}
+	return milliseconds(median) + ", " + milliseconds(p95)
 }
 
 func nipRows(relays []query.RelayDetail) []nipRow {

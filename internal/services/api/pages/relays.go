@@ -71,7 +71,7 @@ type column struct {
 var relaysColumns = []column{
 	{Name: "Relay", Sort: "url"},
 	{Name: "State", Sort: "state"},
-	{Name: "Uptime", Note: "30 days", Sort: "uptime", Class: "n middle", Falling: true},
+	{Name: "Uptime", Note: "30 days", Sort: "uptime", Class: "n", Falling: true},
 	{Name: "Open", Note: "p95", Sort: "open_p95", Class: "n middle"},
 	{Name: "Read", Sort: "read", Class: "n wide"},
 	{Name: "Place", Sort: "country", Class: "wide"},

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -53,6 +54,8 @@ var functions = template.FuncMap{
 	"share":    shareText,
 	"kind":     kindName,
 	"cause":    causeText,
+	"probe":    func(name string) string { return cmp.Or(probes[name], name) },
+	"reason":   func(word string) string { return cmp.Or(reasons[store.HoleReason(word)], word) },
 	"short":    func(hex string) string { return hex[:min(len(hex), 12)] + "…" },
 	"states":   func() []store.State { return states },
 	"networks": func() []relay.Network { return allNetworks },
@@ -192,31 +195,32 @@ func numeric(text string) bool {
 	return err == nil
 }
 
+// milliseconds, like all that writes a unit, keeps it on the line of its number.
 func milliseconds(v float64) string {
 	switch {
 	case v <= 0:
 		return "–"
 	case v < 10:
-		return strconv.FormatFloat(v, 'f', 1, 64) + " ms"
+		return strconv.FormatFloat(v, 'f', 1, 64) + "\u00a0ms"
 	case v < 10_000:
-		return strconv.FormatFloat(v, 'f', 0, 64) + " ms"
+		return strconv.FormatFloat(v, 'f', 0, 64) + "\u00a0ms"
 	}
-	return strconv.FormatFloat(v/1000, 'f', 1, 64) + " s"
+	return strconv.FormatFloat(v/1000, 'f', 1, 64) + "\u00a0s"
 }
 
 // percent writes a part of 1. Only all is 100 %, and only nothing 0 %.
 func percent(part float64) string {
 	switch {
 	case part <= 0:
-		return "0 %"
+		return "0\u00a0%"
 	case part >= 1:
-		return "100 %"
+		return "100\u00a0%"
 	case part < 0.001:
-		return "< 0.1 %"
+		return "<\u00a00.1\u00a0%"
 	case part > 0.999:
-		return "> 99.9 %"
+		return ">\u00a099.9\u00a0%"
 	}
-	return strconv.FormatFloat(100*part, 'f', 1, 64) + " %"
+	return strconv.FormatFloat(100*part, 'f', 1, 64) + "\u00a0%"
 }
 
 func shareText(s store.Share) string {
@@ -257,7 +261,7 @@ const lastTime = 253_402_300_799 // 9999-12-31
 
 func clock(at int64) string {
 	if at > lastTime || at < -lastTime {
-		return number(at) + " s"
+		return number(at) + "\u00a0s"
 	}
 	return time.Unix(at, 0).UTC().Format("2006-01-02 15:04:05 UTC")
 }
@@ -266,17 +270,17 @@ func clock(at int64) string {
 func spanText(seconds int64) string {
 	switch {
 	case seconds < 120:
-		return fmt.Sprintf("%d s", seconds)
+		return fmt.Sprintf("%d\u00a0s", seconds)
 	case seconds < 2*3600:
-		return fmt.Sprintf("%d min", seconds/60)
+		return fmt.Sprintf("%d\u00a0min", seconds/60)
 	case seconds < 2*86400:
-		return fmt.Sprintf("%d h", seconds/3600)
+		return fmt.Sprintf("%d\u00a0h", seconds/3600)
 	}
 	const year = 31_556_952 // of the calendar, on average
 	if seconds >= 2*year {
-		return number(seconds/year) + " years"
+		return number(seconds/year) + "\u00a0years"
 	}
-	return fmt.Sprintf("%d days", seconds/86400)
+	return fmt.Sprintf("%d\u00a0days", seconds/86400)
 }
 
 // datesText tells a stretch of created_at, which may have no ends.
@@ -317,13 +321,24 @@ var kindNames = map[nostr.Kind]string{
 	0: "profile", 1: "note", 3: "follows", 4: "private message", 5: "deletion", 6: "repost", 7: "reaction", 8: "badge award", 16: "generic repost",
 	20: "picture", 21: "video", 22: "short video", 40: "channel", 42: "channel message", 62: "vanish request", 1059: "gift wrap", 1063: "file",
 	1068: "poll", 1111: "comment", 1311: "live chat", 1984: "report", 1985: "label", 9041: "zap goal", 9734: "zap request", 9735: "zap",
-	9802: "highlight", 10000: "mute list", 10001: "pins", 10002: "relay list", 10003: "bookmarks", 10050: "relays for messages",
+	9802: "highlight", 7000: "job feedback", 10000: "mute list", 10001: "pins", 10002: "relay list", 10003: "bookmarks", 10050: "relays for messages",
 	10063: "media servers", 10166: "monitor", 22242: "authentication", 30000: "follow set", 30003: "bookmark set", 30008: "badges",
 	30009: "badge", 30023: "article", 30024: "draft article", 30078: "data of an app", 30166: "relay report", 30311: "live event",
 	30315: "status", 30402: "classified", 30818: "wiki article", 31989: "app recommendation", 31990: "app", 34550: "community",
 }
 
-func kindName(k nostr.Kind) string { return kindNames[k] }
+// kindName is empty where a kind has none.
+func kindName(k nostr.Kind) string {
+	switch name, ok := kindNames[k]; {
+	case ok:
+		return name
+	case k >= 5000 && k < 6000:
+		return "job request" // NIP-90
+	case k >= 6000 && k < 7000:
+		return "job result"
+	}
+	return ""
+}
 
 // causes tell what the words of package dial mean.
 var causes = map[string]string{
@@ -337,6 +352,19 @@ var causes = map[string]string{
 	"ws-refused": "the WebSocket is refused", "ws-timeout": "the WebSocket does not open", "no-nostr": "it does not speak Nostr",
 	"disconnected": "it closes the connection early", "read-timeout": "a request does not end", "read-auth": "reading needs authentication",
 	"read-restricted": "reading is closed to us",
+}
+
+// probes tell what the probes of the monitor look at.
+var probes = map[string]string{
+	"open": "connection", "tls": "certificate", "read": "reading", "robots": "robots.txt", "nip11": "document (NIP-11)", "schema": "form of the document",
+	"http": "headers", "dns": "names", "geo": "place", "write": "writing", "retention": "how far back", "nips": "claims",
+}
+
+// reasons tell what the words for holes mean.
+var reasons = map[store.HoleReason]string{
+	store.HoleOverflow: "more events in a second than an answer has", store.HoleAuth: "shown only after authentication",
+	store.HolePolicy: "the relay refuses to be asked so", store.HoleInvalid: "events whose id or signature is wrong",
+	store.HoleOversize: "events too large to be read", store.HoleUnpaged: "the relay ignores the bounds of a page",
 }
 
 func causeText(cause string) string {
