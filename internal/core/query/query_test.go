@@ -417,10 +417,12 @@ func TestSums(t *testing.T) {
 	claim := store.Coverage{Relay: relays[0].ID, Filter: filter, Interval: store.Interval{Lo: 1, Hi: 2}, Level: store.LevelWalked, AsOf: base, Method: "walk"}
 	_, err = db.SaveBatch(ctx, store.Batch{Relay: relays[0].ID, SeenAt: base, Filter: filter, Claims: []store.Coverage{claim}})
 	must(t, err)
-	claims, holes, err := c.RelayCoverage(ctx, relays[0].ID)
+	claims, next, err := c.RelayClaims(ctx, relays[0].ID, "", 1)
+	must(t, err)
+	holes, _, err := c.RelayHoles(ctx, relays[0].ID, "", 1)
 	must(t, err)
 	want := []query.Claim{{Filter: "{}", Lo: 1, Hi: 2, Level: store.LevelWalked, AsOf: base, Method: "walk"}}
-	if diff := cmp.Diff(want, claims); diff != "" || len(holes) > 0 {
+	if diff := cmp.Diff(want, claims); diff != "" || next != "" || len(holes) > 0 {
 		t.Errorf("coverage (-want +have):\n%s", diff)
 	}
 	each, err := c.Claims(ctx, []store.RelayID{relays[0].ID, 77})

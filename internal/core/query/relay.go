@@ -323,41 +323,64 @@ type Hole struct {
 	NextTry int64      `json:"next_try" doc:"when it is looked at again"`
 }
 
-// RelayCoverage returns what is proved to be held of a relay, over all filters, and
-// what is known to be missing.
-func (c *Catalogue) RelayCoverage(ctx context.Context, id store.RelayID) ([]Claim, []Hole, error) {
-	claims, holes, err := c.store.RelayCoverage(ctx, id)
+// RelayClaims returns a page of what is proved to be held of a relay, over all
+// filters, and the cursor behind it.
+func (c *Catalogue) RelayClaims(ctx context.Context, id store.RelayID, after store.Cursor, limit int) ([]Claim, store.Cursor, error) {
+	if limit < 1 || limit > MaxPage {
+		return nil, "", ErrLimit
+	}
+	list, next, err := c.store.ClaimPage(ctx, id, after, limit)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read coverage: %w", err)
+		return nil, "", fmt.Errorf("read coverage: %w", err)
 	}
-	texts := map[store.FilterID]string{}
-	filter := func(id store.FilterID) (string, error) {
-		if text, ok := texts[id]; ok {
-			return text, nil
-		}
-		f, err := c.store.Filter(ctx, id)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return "", fmt.Errorf("read filter: %w", err)
-		}
-		texts[id] = store.FilterText(f)
-		return texts[id], nil
-	}
-	claimed, missing := make([]Claim, len(claims)), make([]Hole, len(holes))
-	for i, v := range claims {
-		text, err := filter(v.Filter)
+	texts, claims := filterTexts{c.store, map[store.FilterID]string{}}, make([]Claim, len(list))
+	for i, v := range list {
+		text, err := texts.of(ctx, v.Filter)
 		if err != nil {
-			return nil, nil, err
+			return nil, "", err
 		}
-		claimed[i] = Claim{text, v.Lo, v.Hi, v.Level, v.AsOf, v.Method, v.N, v.Tail != 0}
+		claims[i] = Claim{text, v.Lo, v.Hi, v.Level, v.AsOf, v.Method, v.N, v.Tail != 0}
 	}
-	for i, v := range holes {
-		text, err := filter(v.Filter)
+	return claims, next, nil
+}
+
+// RelayHoles returns a page of what is known to be missing of a relay, over all
+// filters, and the cursor behind it.
+func (c *Catalogue) RelayHoles(ctx context.Context, id store.RelayID, after store.Cursor, limit int) ([]Hole, store.Cursor, error) {
+	if limit < 1 || limit > MaxPage {
+		return nil, "", ErrLimit
+	}
+	list, next, err := c.store.HolePage(ctx, id, after, limit)
+	if err != nil {
+		return nil, "", fmt.Errorf("read holes: %w", err)
+	}
+	texts, holes := filterTexts{c.store, map[store.FilterID]string{}}, make([]Hole, len(list))
+	for i, v := range list {
+		text, err := texts.of(ctx, v.Filter)
 		if err != nil {
-			return nil, nil, err
+			return nil, "", err
 		}
-		missing[i] = Hole{text, v.Lo, v.Hi, v.Kind, string(v.Reason), v.Count, v.SeenAt, v.NextTry}
+		holes[i] = Hole{text, v.Lo, v.Hi, v.Kind, string(v.Reason), v.Count, v.SeenAt, v.NextTry}
 	}
-	return claimed, missing, nil
+	return holes, next, nil
+}
+
+// filterTexts are filters as JSON, each read once.
+type filterTexts struct {
+	store Store
+	known map[store.FilterID]string
+}
+
+func (t filterTexts) of(ctx context.Context, id store.FilterID) (string, error) {
+	if text, ok := t.known[id]; ok {
+		return text, nil
+	}
+	f, err := t.store.Filter(ctx, id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return "", fmt.Errorf("read filter: %w", err)
+	}
+	t.known[id] = store.FilterText(f)
+	return t.known[id], nil
 }
 
 // RelayKinds returns the most frequent kinds of what a relay carries, most first.

@@ -119,6 +119,21 @@ const (
 	AuthRefused  AuthResult = "refused"
 )
 
+// key is where a claim stands among those of its relay.
+func (c Coverage) key() Key { return Key{int64(c.Filter), c.Lo} }
+
+// key is where a hole stands among those of its relay.
+func (h Hole) key() Key { return Key{int64(h.Filter), h.Lo, h.Hi, int64(h.Kind)} }
+
+// PageOf cuts a list of which one entry more was read than a page may have, and
+// returns the cursor behind the page; empty when nothing follows.
+func PageOf[T interface{ key() Key }](list []T, limit int) (page []T, next Cursor) {
+	if len(list) <= limit {
+		return list, ""
+	}
+	return list[:limit], list[limit-1].key().Cursor()
+}
+
 // Coverages is the map of what is proved to be held. Claims and holes come
 // into it with the events that justify them, by Archive.SaveBatch.
 type Coverages interface {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"math"
 	"strconv"
 	"strings"
 
@@ -36,6 +37,45 @@ func ParsePosition(c Cursor) (*Position, error) {
 		return nil, ErrCursor
 	}
 	return &p, nil
+}
+
+// Key is a place in a list that is ordered by numbers. It stands behind the entry
+// that has them.
+type Key []int64
+
+// Cursor returns the key as a token for the next page.
+func (p Key) Cursor() Cursor {
+	var b []byte
+	for i, n := range p {
+		if i > 0 {
+			b = append(b, '.')
+		}
+		b = strconv.AppendInt(b, n, 10)
+	}
+	return Cursor(b)
+}
+
+// ParseKey reads what Key.Cursor returned of n numbers: for the empty cursor the
+// place before every entry, ErrCursor for anything else.
+func ParseKey(c Cursor, n int) (Key, error) {
+	p := make(Key, n)
+	if c == "" {
+		for i := range p {
+			p[i] = math.MinInt64
+		}
+		return p, nil
+	}
+	parts := strings.Split(string(c), ".")
+	if len(parts) != n {
+		return nil, ErrCursor
+	}
+	for i, text := range parts {
+		var err error
+		if p[i], err = strconv.ParseInt(text, 10, 64); err != nil {
+			return nil, ErrCursor
+		}
+	}
+	return p, nil
 }
 
 // Before tells whether an event comes after the position; every event does

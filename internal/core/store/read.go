@@ -199,6 +199,12 @@ type RelayReader interface {
 	RelaySummaries(ctx context.Context, q RelayQuery) ([]RelaySummary, error)
 	// RelayCoverage returns the claims and holes of a relay over all filters.
 	RelayCoverage(ctx context.Context, id RelayID) ([]Coverage, []Hole, error)
+	// ClaimPage returns at most limit claims of a relay over all filters, by filter
+	// and time, and the cursor behind them, empty at the end; ErrCursor for a cursor
+	// that is none of its own.
+	ClaimPage(ctx context.Context, id RelayID, after Cursor, limit int) ([]Coverage, Cursor, error)
+	// HolePage does the same for holes.
+	HolePage(ctx context.Context, id RelayID, after Cursor, limit int) ([]Hole, Cursor, error)
 	// Claims returns those of several relays that their summaries count, as Counted
 	// does. Relays without any are absent.
 	Claims(ctx context.Context, relays []RelayID) (map[RelayID][]Coverage, error)

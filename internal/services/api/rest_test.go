@@ -206,6 +206,8 @@ func TestRefused(t *testing.T) {
 		{"/api/v1/pubkeys/" + id + "/relays?at=-1", "query.at"},
 		{"/api/v1/pubkeys/" + id[1:] + "/relays", "path.pubkey"},
 		{"/api/v1/completeness?limit=0", "query.limit"},
+		{"/api/v1/relays/a.nostr.org/coverage?limit=1001", "query.limit"},
+		{"/api/v1/relays/a.nostr.org/holes?limit=0", "query.limit"},
 		{"/api/v1/completeness?after=x", "query.after"},
 		{"/api/v1/stats/daily?until=99999999999999", "query.until"},
 		{"/api/v1/stats/kinds?limit=0", "query.limit"},
@@ -389,5 +391,53 @@ func TestRelayPages(t *testing.T) {
 	}
 	if slices.Sort(want); !slices.Equal(have, want) {
 		t.Errorf("pages hold %v, want %v", have, want)
+	}
+}
+
+// TestCoveragePages follows next through the claims and the holes of a relay.
+func TestCoveragePages(t *testing.T) {
+	db := newStore(t)
+	relays, err := db.AddRelays(t.Context(), []relay.URL{parse(t, "wss://a.nostr.org")}, base)
+	must(t, err)
+	filter, err := db.FilterID(t.Context(), nostr.Filter{})
+	must(t, err)
+	b := store.Batch{Relay: relays[0].ID, SeenAt: base, Filter: filter}
+	const n = 250
+	for i := range int64(n) {
+		iv := store.Interval{Lo: i * 100, Hi: i*100 + 9}
+		b.Claims = append(b.Claims, store.Coverage{Relay: b.Relay, Filter: filter, Interval: iv, Level: store.LevelWalked, AsOf: base, Method: "walk"})
+		b.Holes = append(b.Holes, store.Hole{Relay: b.Relay, Filter: filter, Interval: iv, Kind: -1, Reason: store.HoleOverflow})
+	}
+	_, err = db.SaveBatch(t.Context(), b)
+	must(t, err)
+	h := newAPI(db).Handler()
+	for route, list := range map[string]string{"coverage": "claims", "holes": "holes"} {
+		target := "/api/v1/relays/a.nostr.org/" + route
+		var have, pages []int64
+		for after := ""; ; {
+			w := ask(t, h, http.MethodGet, target+"?after="+url.QueryEscape(after))
+			var page map[string]json.RawMessage
+			must(t, json.Unmarshal(w.Body.Bytes(), &page))
+			var rows []struct{ Lo int64 }
+			must(t, json.Unmarshal(page[list], &rows))
+			for _, row := range rows {
+				have = append(have, row.Lo/100)
+			}
+			pages = append(pages, int64(len(rows)))
+			if page["next"] == nil {
+				break
+			}
+			must(t, json.Unmarshal(page["next"], &after))
+		}
+		if len(have) != n || !slices.IsSorted(have) || !slices.Equal(pages, []int64{100, 100, 50}) {
+			t.Errorf("%s: %d rows in pages of %d", target, len(have), pages)
+		}
+		if w := ask(t, h, http.MethodGet, target+"?after=here"); w.Code != http.StatusUnprocessableEntity || !strings.Contains(w.Body.String(), "query.after") {
+			t.Errorf("%s after nonsense: status %d: %s", target, w.Code, w.Body)
+		}
+	}
+	// The page of the relay has some of them, and says of how many.
+	if w := ask(t, h, http.MethodGet, "/relay/a.nostr.org"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "230 more are in the API") {
+		t.Errorf("the page: status %d", w.Code)
 	}
 }

@@ -597,7 +597,11 @@ const (
 		ORDER BY r.url LIMIT $4`
 	sqlCoverageOf    = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = ANY ($1) ORDER BY relay_id, filter_id, lo`
 	sqlRelayCoverage = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = $1 ORDER BY filter_id, lo`
-	sqlRelayHoles    = `SELECT ` + holeColumns + ` FROM hole WHERE relay_id = $1 ORDER BY filter_id, lo, hi, kind`
+	sqlClaimPage     = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = $1 AND (filter_id, lo) > ($2::bigint, $3)
+		ORDER BY filter_id, lo LIMIT $4`
+	sqlHolePage = `SELECT ` + holeColumns + ` FROM hole WHERE relay_id = $1 AND (filter_id, lo, hi, kind) > ($2::bigint, $3, $4, $5)
+		ORDER BY filter_id, lo, hi, kind LIMIT $6`
+	sqlRelayHoles = `SELECT ` + holeColumns + ` FROM hole WHERE relay_id = $1 ORDER BY filter_id, lo, hi, kind`
 )
 
 // RelaySummaries implements store.RelayReader.
@@ -673,6 +677,40 @@ func (db *DB) RelayCoverage(ctx context.Context, id store.RelayID) (claims []sto
 		return nil, nil, fmt.Errorf("read coverage of a relay: %w", err)
 	}
 	return claims, holes, nil
+}
+
+// ClaimPage implements store.RelayReader.
+func (db *DB) ClaimPage(ctx context.Context, id store.RelayID, after store.Cursor, limit int) (claims []store.Coverage, next store.Cursor, err error) {
+	p, err := store.ParseKey(after, 2)
+	if err != nil || limit <= 0 {
+		return nil, "", err
+	}
+	err = db.read(ctx, func(q querier) (err error) {
+		claims, err = readCoverage(ctx, q, sqlClaimPage, int32(id), p[0], p[1], limit+1)
+		return err
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("read claims: %w", err)
+	}
+	claims, next = store.PageOf(claims, limit)
+	return claims, next, nil
+}
+
+// HolePage implements store.RelayReader.
+func (db *DB) HolePage(ctx context.Context, id store.RelayID, after store.Cursor, limit int) (holes []store.Hole, next store.Cursor, err error) {
+	p, err := store.ParseKey(after, 4)
+	if err != nil || limit <= 0 {
+		return nil, "", err
+	}
+	err = db.read(ctx, func(q querier) (err error) {
+		holes, err = readHoles(ctx, q, sqlHolePage, int32(id), p[0], p[1], p[2], p[3], limit+1)
+		return err
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("read holes: %w", err)
+	}
+	holes, next = store.PageOf(holes, limit)
+	return holes, next, nil
 }
 
 const (

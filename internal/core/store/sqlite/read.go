@@ -598,6 +598,8 @@ const (
 		ORDER BY r.url LIMIT ?4`
 	sqlRelayCoverage = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = ? ORDER BY filter_id, lo`
 	sqlClaims        = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id IN (SELECT value FROM json_each(?)) ORDER BY relay_id, filter_id, lo`
+	sqlClaimPage     = `SELECT ` + coverageColumns + ` FROM coverage WHERE relay_id = ? AND (filter_id, lo) > (?, ?) ORDER BY filter_id, lo LIMIT ?`
+	sqlHolePage      = `SELECT relay_id, filter_id, lo, hi, kind, reason, n, seen_at, next_try FROM hole WHERE relay_id = ? AND (filter_id, lo, hi, kind) > (?, ?, ?, ?) ORDER BY filter_id, lo, hi, kind LIMIT ?`
 	sqlRelayHoles    = `SELECT relay_id, filter_id, lo, hi, kind, reason, n, seen_at, next_try FROM hole WHERE relay_id = ? ORDER BY filter_id, lo, hi, kind`
 )
 
@@ -696,6 +698,34 @@ func (db *DB) RelayCoverage(ctx context.Context, id store.RelayID) ([]store.Cove
 		return nil, nil, fmt.Errorf("read holes: %w", err)
 	}
 	return claims, holes, nil
+}
+
+// ClaimPage implements store.RelayReader.
+func (db *DB) ClaimPage(ctx context.Context, id store.RelayID, after store.Cursor, limit int) ([]store.Coverage, store.Cursor, error) {
+	p, err := store.ParseKey(after, 2)
+	if err != nil || limit <= 0 {
+		return nil, "", err
+	}
+	claims, err := list(ctx, db, scanCoverage, sqlClaimPage, int64(id), p[0], p[1], int64(limit)+1)
+	if err != nil {
+		return nil, "", fmt.Errorf("read claims: %w", err)
+	}
+	claims, next := store.PageOf(claims, limit)
+	return claims, next, nil
+}
+
+// HolePage implements store.RelayReader.
+func (db *DB) HolePage(ctx context.Context, id store.RelayID, after store.Cursor, limit int) ([]store.Hole, store.Cursor, error) {
+	p, err := store.ParseKey(after, 4)
+	if err != nil || limit <= 0 {
+		return nil, "", err
+	}
+	holes, err := list(ctx, db, scanHole, sqlHolePage, int64(id), p[0], p[1], p[2], p[3], int64(limit)+1)
+	if err != nil {
+		return nil, "", fmt.Errorf("read holes: %w", err)
+	}
+	holes, next := store.PageOf(holes, limit)
+	return holes, next, nil
 }
 
 // plausibleFrom is when Nostr began: 2020-11-01.

@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -81,6 +83,7 @@ func testCoverages(t *testing.T, open opener) {
 			f.equal("claims", 0, len(f.coverage(r.ID, filter)))
 			f.equal("holes", 0, len(f.holes(r.ID, filter)))
 		},
+		"pages": testCoveragePages,
 		"claims of relays and filters are apart": func(t *testing.T, f *fixture) {
 			r := f.relays(2)
 			one, two := f.filter(nostr.Filter{}), f.filter(nostr.Filter{Kinds: []nostr.Kind{1}})
@@ -180,6 +183,69 @@ func interval(t *rapid.T, span int64) store.Interval {
 }
 
 var levels = []store.Level{store.LevelWalked, store.LevelAsserted, store.LevelCounted, store.LevelFingerprint}
+
+// testCoveragePages follows pages of every size through the claims and holes of a
+// relay.
+func testCoveragePages(t *testing.T, f *fixture) {
+	relays := f.relays(2)
+	b := store.Batch{Relay: relays[0].ID, SeenAt: base}
+	for _, kind := range []nostr.Kind{1, 7, 30023} {
+		filter := f.filter(nostr.Filter{Kinds: []nostr.Kind{kind}})
+		for i := range int64(4) {
+			iv := store.Interval{Lo: i * 10, Hi: i*10 + 5}
+			b.Claims = append(b.Claims, store.Coverage{Relay: b.Relay, Filter: filter, Interval: iv, Level: store.Level(1 + i), AsOf: base, Method: "walk"})
+			b.Holes = append(b.Holes, store.Hole{Relay: b.Relay, Filter: filter, Interval: iv, Kind: -1, Reason: store.HoleOverflow, Count: 3},
+				store.Hole{Relay: b.Relay, Filter: filter, Interval: store.Interval{Lo: iv.Lo, Hi: iv.Hi + 1}, Kind: -1, Reason: store.HoleOverflow},
+				store.Hole{Relay: b.Relay, Filter: filter, Interval: iv, Kind: 1, Reason: store.HoleOverflow})
+		}
+	}
+	_, err := f.SaveBatch(f.ctx, b)
+	f.must(err)
+	claims, holes, err := f.RelayCoverage(f.ctx, b.Relay)
+	f.must(err)
+	f.equal("claims and holes", []int{12, 36}, []int{len(claims), len(holes)})
+	for limit := range 40 {
+		if limit == 0 {
+			continue
+		}
+		f.equal("claims by "+fmt.Sprint(limit), claims, followed(f, limit, func(after store.Cursor) ([]store.Coverage, store.Cursor, error) {
+			return f.ClaimPage(f.ctx, b.Relay, after, limit)
+		}))
+		f.equal("holes by "+fmt.Sprint(limit), holes, followed(f, limit, func(after store.Cursor) ([]store.Hole, store.Cursor, error) {
+			return f.HolePage(f.ctx, b.Relay, after, limit)
+		}))
+	}
+	other, next, err := f.HolePage(f.ctx, relays[1].ID, "", 10)
+	if len(other) > 0 || next != "" || err != nil {
+		t.Errorf("of another relay: %v, %q, %v", other, next, err)
+	}
+	for _, after := range []store.Cursor{"x", "1", "1.2.3", "1.x", ".", "1.99999999999999999999"} {
+		if _, _, err := f.ClaimPage(f.ctx, b.Relay, after, 1); !errors.Is(err, store.ErrCursor) {
+			t.Errorf("claims after %q: %v", after, err)
+		}
+		if _, _, err := f.HolePage(f.ctx, b.Relay, after, 1); !errors.Is(err, store.ErrCursor) {
+			t.Errorf("holes after %q: %v", after, err)
+		}
+	}
+}
+
+// followed reads all pages of a list.
+func followed[T any](f *fixture, limit int, read func(after store.Cursor) ([]T, store.Cursor, error)) (all []T) {
+	f.t.Helper()
+	after := store.Cursor("")
+	for {
+		page, next, err := read(after)
+		f.must(err)
+		all = append(all, page...)
+		if next == "" {
+			return all
+		}
+		if len(page) != limit {
+			f.t.Fatalf("a page of %d has %d", limit, len(page))
+		}
+		after = next
+	}
+}
 
 // testCoverageModel compares with a list of seconds: where claims overlap the
 // newer one counts, of two of the same time the one of the higher level. The

@@ -31,8 +31,8 @@ type relayPage struct {
 	query.RelayDetail
 	Info      *query.Info      `json:"document,omitempty"`
 	Changes   []query.Change   `json:"changes"`
-	Coverage  []query.Claim    `json:"claims"`
-	Holes     []query.Hole     `json:"holes"`
+	Coverage  []query.Claim    `json:"claims"` // the first thousand; REST has all
+	Holes     []query.Hole     `json:"holes"`  // so of these
 	Days      []dayRow         `json:"days"`
 	Kinds     []kindRow        `json:"kinds"`
 	Overlap   query.OverlapRow `json:"overlap"`
@@ -183,16 +183,15 @@ func (p *Pages) relayCoverage(ctx context.Context, d *relayPage) error {
 		return err
 	}
 	d.Bar = rows[0].Bar
-	if d.Coverage, d.Holes, err = p.query.RelayCoverage(ctx, d.ID); err != nil {
+	if d.Coverage, _, err = p.query.RelayClaims(ctx, d.ID, "", query.MaxPage); err != nil {
 		return err
 	}
-	if n := len(d.Holes); n > shownHoles {
-		d.MoreHoles = n - shownHoles
-	}
-	return nil
+	d.Holes, _, err = p.query.RelayHoles(ctx, d.ID, "", query.MaxPage)
+	d.MoreHoles = max(d.RelayDetail.Holes, len(d.Holes)) - shownHoles
+	return err
 }
 
-// ShownHoles are the holes that a page lists, the newest first.
+// ShownHoles are the holes that a page lists, of those it has the newest first.
 func (d relayPage) ShownHoles() []query.Hole {
 	list := slices.Clone(d.Holes)
 	slices.SortFunc(list, func(a, b query.Hole) int { return cmp.Compare(b.Hi, a.Hi) })

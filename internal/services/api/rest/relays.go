@@ -31,7 +31,7 @@ func (a *API) relayRoutes(api huma.API) {
 	huma.Get(api, one+"/history", a.getHistory, describe("relay-history", "relays", "What changed in a relay's information document",
 		"By field, newest first, between the newest versions.", http.StatusNotFound))
 	huma.Get(api, one+"/coverage", a.getCoverage, describe("relay-coverage", "relays", "What is proved to be held of a relay",
-		"Intervals of created_at with the level of proof and when it was true, by filter and time.", http.StatusNotFound))
+		"Intervals of created_at with the level of proof and when it was true, by filter and time. The figures above them are of all.", http.StatusNotFound))
 	huma.Get(api, one+"/holes", a.getHoles, describe("relay-holes", "relays", "What is known to be missing of a relay",
 		"Or may be, with the reason.", http.StatusNotFound))
 	huma.Get(api, one+"/claims", a.getClaims, describe("relay-claims", "relays", "What a relay claims, held against what it does",
@@ -216,31 +216,40 @@ func (a *API) getHistory(ctx context.Context, in *historyInput) (*output[changeL
 	return answered(ctx, a, changeList{changes}, err)
 }
 
+// claimsInput is a page of claims or holes.
+type claimsInput struct {
+	RelayInput
+	After string `query:"after" maxLength:"100" doc:"next of the previous page"`
+	Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"the most entries of a page"`
+}
+
 type relayCoverage struct {
 	query.RelayCompleteness
 	Claims []query.Claim `json:"claims" nullable:"false" doc:"by filter and time; those of one filter do not overlap"`
+	Next   string        `json:"next,omitempty" doc:"pass as after for the next page; absent at the end"`
 }
 
-func (a *API) getCoverage(ctx context.Context, in *RelayInput) (*output[relayCoverage], error) {
+func (a *API) getCoverage(ctx context.Context, in *claimsInput) (*output[relayCoverage], error) {
 	r, err := a.query.Find(ctx, in.URL)
 	if err != nil {
 		return nil, a.problem(ctx, err)
 	}
-	claims, _, err := a.query.RelayCoverage(ctx, r.ID)
-	return answered(ctx, a, relayCoverage{r.Completeness(), claims}, err)
+	claims, next, err := a.query.RelayClaims(ctx, r.ID, store.Cursor(in.After), in.Limit)
+	return answered(ctx, a, relayCoverage{r.Completeness(), claims, string(next)}, err)
 }
 
 type holeList struct {
 	Holes []query.Hole `json:"holes" nullable:"false" doc:"by filter and time"`
+	Next  string       `json:"next,omitempty" doc:"pass as after for the next page; absent at the end"`
 }
 
-func (a *API) getHoles(ctx context.Context, in *RelayInput) (*output[holeList], error) {
+func (a *API) getHoles(ctx context.Context, in *claimsInput) (*output[holeList], error) {
 	r, err := a.query.Find(ctx, in.URL)
 	if err != nil {
 		return nil, a.problem(ctx, err)
 	}
-	_, list, err := a.query.RelayCoverage(ctx, r.ID)
-	return answered(ctx, a, holeList{list}, err)
+	list, next, err := a.query.RelayHoles(ctx, r.ID, store.Cursor(in.After), in.Limit)
+	return answered(ctx, a, holeList{list, string(next)}, err)
 }
 
 func (a *API) getClaims(ctx context.Context, in *RelayInput) (*output[query.Tested], error) {
