@@ -80,6 +80,18 @@ func TestContract(t *testing.T) {
 	schemas.DefaultDraft(jsonschema.Draft2020)
 	schemas.AssertFormat()
 	must(t, schemas.AddResource("doc.json", document))
+	// As a whole it is what the OpenAPI Initiative's own schema asks for.
+	rules, err := os.Open(filepath.Join("testdata", "oas31-schema.json"))
+	must(t, err)
+	defer rules.Close()
+	openapi, err := jsonschema.UnmarshalJSON(rules)
+	must(t, err)
+	must(t, schemas.AddResource("openapi.json", openapi))
+	whole, err := schemas.Compile("openapi.json")
+	must(t, err)
+	if err := whole.Validate(document); err != nil {
+		t.Errorf("the document: %v", err)
+	}
 	// schemaOf compiles what stands at a place of the document; references from
 	// there are followed.
 	schemaOf := func(place ...string) *jsonschema.Schema {

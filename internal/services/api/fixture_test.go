@@ -92,7 +92,7 @@ func event(author int, kind nostr.Kind, at int64, content string, tags ...nostr.
 
 // fill puts a little of everything into a store: three relays, of which the
 // first is up, and five events that strangers may see.
-func fill(t testing.TB, db *sqlite.DB) []nostr.Event {
+func fill(t testing.TB, db store.Store) []nostr.Event {
 	t.Helper()
 	ctx := t.Context()
 	relays, err := db.AddRelays(ctx, []relay.URL{
