@@ -228,6 +228,48 @@ func TestReadPlans(t *testing.T) {
 	}
 }
 
+// TestListPlans looks at how lists about relays and sums are read: by an index,
+// in whose order they are, so that a page costs a page.
+func TestListPlans(t *testing.T) {
+	db := openNew(t, Options{})
+	c := tell(t, pgtest.Shared(t).Superuser(db.pool.Config().ConnString()))
+	// Tables this small would be read whole.
+	if _, err := c.Exec(t.Context(), "SET enable_seqscan = off; SET enable_bitmapscan = off", pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	one, many := int32(1), int64(100)
+	for _, tt := range []struct {
+		name, sql, index string
+		sorts            bool // what is found is little
+		args             []any
+	}{
+		{"claims of a relay", sqlClaimPage, "coverage_pkey", false, []any{one, int64(2), int64(3), many}},
+		{"holes of a relay", sqlHolePage, "hole_pkey", false, []any{one, int64(2), int64(3), int64(4), int64(5), many}},
+		{"results of a probe", sqlResults, "check_result_pkey", false, []any{one, "open", int64(9), many}},
+		{"outages of a relay", sqlOutages, "outage_pkey", false, []any{one, many}},
+		{"days", sqlDays, "rollup_day_pkey", false, []any{int64(1), int64(9)}},
+		{"days of a relay", sqlDaysOf, "rollup_relay_day_pkey", false, []any{one, int64(1), int64(9)}},
+		{"kinds of a relay", sqlKindsOf, "rollup_relay_kind_pkey", true, []any{one, many}},
+		{"relays of an event", sqlEventRelays, "_event_seq", true, []any{int64(1), int64(2)}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c.plans = nil
+			rows, err := c.Query(t.Context(), tt.sql, tt.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows.Close()
+			if err := rows.Err(); err != nil {
+				t.Fatal(err)
+			}
+			plan := strings.Join(c.plans, "\n")
+			if !strings.Contains(plan, tt.index) || strings.Contains(plan, "Seq Scan") || !tt.sorts && strings.Contains(plan, "Sort") {
+				t.Errorf("want the index %s in its order, found\n%s", tt.index, plan)
+			}
+		})
+	}
+}
+
 // counted counts the statements of a search.
 type counted struct {
 	querier

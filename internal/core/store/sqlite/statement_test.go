@@ -118,6 +118,8 @@ func TestPlans(t *testing.T) {
 		{"the end of a page of it", sqlHeldEdge, []string{"SEARCH event USING COVERING INDEX event_time ("}},
 		{"what is missing by time", sqlMissingHeld, []string{"SEARCH missing USING COVERING INDEX missing_time (relay_id=? AND at>? AND at<?)"}},
 		{"touching claims", sqlTouching, []string{"SEARCH coverage USING PRIMARY KEY (relay_id=? AND filter_id=? AND lo<?)"}},
+		{"claims of a relay", sqlClaimPage, []string{"SEARCH coverage USING PRIMARY KEY (relay_id=? AND (filter_id,lo)>(?,?))"}},
+		{"holes of a relay", sqlHolePage, []string{"SEARCH hole USING PRIMARY KEY (relay_id=? AND (filter_id,lo,hi,kind)>(?,?,?,?))"}},
 		{"due relays", sqlDueRelays, []string{"SEARCH w USING INDEX work_due (service=? AND due_at<?)", "SEARCH r USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"due candidates", sqlDueCandidates, []string{"SCAN candidate USING INDEX candidate_rank"}},
 		{"latest checks", sqlLatestChecks, []string{"SEARCH c USING PRIMARY KEY (relay_id=? AND probe=? AND at=?)"}},
