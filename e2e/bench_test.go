@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -105,20 +106,27 @@ func BenchmarkNegentropy(b *testing.B) {
 		for _, e := range fresh {
 			late -= float64(len(e.JSON))
 		}
-		// One that has half of them, and as many of its own.
+		// One that has nothing in common with them, and one that has half of them
+		// besides as many of its own: the difference is what that half costs.
 		const half = 2
-		others := simnet.Generate(simnet.Plan{Seed: 107, Count: len(events) / half, Since: 1_600_000_000, Until: 1_700_000_000})
-		var mixed []*simnet.Event
-		for i, e := range events {
-			if i%half == 0 {
-				mixed = append(mixed, e)
+		own := func(seed uint64) []*simnet.Event {
+			return simnet.Generate(simnet.Plan{Seed: seed, Count: len(events) / half, Since: 1_600_000_000, Until: 1_700_000_000})
+		}
+		besides := func(what string, own, common []*simnet.Event) float64 {
+			bytes, _ := costs(add(b, n, be, slices.Concat(own, common)...), what)
+			for _, e := range own {
+				bytes -= float64(len(e.JSON))
 			}
+			return bytes
 		}
-		partial, _ := costs(add(b, n, be, append(mixed, others...)...), "partial")
-		for _, e := range others {
-			partial -= float64(len(e.JSON))
+		var common []*simnet.Event
+		for i := range len(events) / half {
+			common = append(common, events[i*half])
 		}
+		stranger, partial := besides("stranger", own(108), nil), besides("partial", own(107), common)
+		b.ReportMetric(100*stranger/(download/half), "%-of-download-stranger")
 		b.ReportMetric(100*partial/(download/half), "%-of-download-partial")
+		b.ReportMetric(100*(partial-stranger)/(download/half), "%-of-download-common")
 		b.ReportMetric(100*second/download, "%-of-download")
 		b.ReportMetric(total/download, "ten/one")
 		b.ReportMetric(unchanged, "B-unchanged")
