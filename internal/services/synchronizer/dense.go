@@ -31,9 +31,10 @@ const (
 
 // dense is a second that holds more events than the relay gives in a page.
 type dense struct {
-	w      *walk
-	second store.Interval
-	budget int
+	w        *walk
+	second   store.Interval
+	filterID store.FilterID
+	budget   int // requests
 
 	ids     map[nostr.ID]nostr.Kind // everything delivered of this second
 	authors map[nostr.Kind]map[nostr.PubKey]bool
@@ -41,6 +42,8 @@ type dense struct {
 	tags    map[nostr.Kind]map[string]map[string]bool
 	open    map[nostr.Kind]bool // kinds that could not be had completely
 	asked   int                 // kinds from 0 to maxKind that were answered
+	had     kindSet             // those, and those that were divided as far as they could be
+	resumed bool                // begun in an earlier visit
 	left    bool                // some kinds were not answered
 	first   *page
 	holes   []store.Hole // what came and could not be read
@@ -57,14 +60,7 @@ func (w *walk) dense(ctx context.Context, second store.Interval, p *page) error 
 	if named, err := w.byName(ctx, second); err != nil || named {
 		return err
 	}
-	d := &dense{
-		w: w, second: second, budget: denseRequests, first: p,
-		ids:     map[nostr.ID]nostr.Kind{},
-		authors: map[nostr.Kind]map[nostr.PubKey]bool{},
-		named:   map[nostr.PubKey]bool{},
-		tags:    map[nostr.Kind]map[string]map[string]bool{},
-		open:    map[nostr.Kind]bool{},
-	}
+	d := w.ladder(second, p)
 	for _, r := range p.refs {
 		if inside(second, r.CreatedAt) {
 			d.ids[r.ID] = store.AnyKind // a lower count is none of this second
@@ -88,7 +84,30 @@ func (w *walk) dense(ctx context.Context, second store.Interval, p *page) error 
 			return err
 		}
 	}
-	return d.conclude(ctx, total, exact)
+	if err := d.conclude(ctx, total, exact); err != nil {
+		return err
+	}
+	v.pass.dense = nil
+	return nil
+}
+
+// ladder goes on with the second where an earlier visit of this pass had to stop,
+// with what is left of its budget, or begins with it.
+func (w *walk) ladder(second store.Interval, p *page) *dense {
+	if d := w.v.pass.dense; d != nil && d.second == second && d.filterID == w.filterID {
+		d.w, d.resumed = w, true
+		return d
+	}
+	d := &dense{
+		w: w, second: second, filterID: w.filterID, budget: denseRequests, first: p,
+		ids:     map[nostr.ID]nostr.Kind{},
+		authors: map[nostr.Kind]map[nostr.PubKey]bool{},
+		named:   map[nostr.PubKey]bool{},
+		tags:    map[nostr.Kind]map[string]map[string]bool{},
+		open:    map[nostr.Kind]bool{},
+	}
+	w.v.pass.dense = d
+	return d
 }
 
 // ask sends a filter for the second. It returns nil when no try has brought an
@@ -175,7 +194,7 @@ func (d *dense) byKind(ctx context.Context, done func() bool) error {
 	push := func(kinds []nostr.Kind, size int) {
 		var fresh []nostr.Kind
 		for _, k := range kinds {
-			if !asked[k] && allowed(k) {
+			if !asked[k] && !d.had.has(k) && allowed(k) {
 				asked[k] = true
 				fresh = append(fresh, k)
 			}
@@ -227,6 +246,7 @@ func (d *dense) byKind(ctx context.Context, done func() bool) error {
 			d.left = true // refused alone: a private kind
 		case !p.full():
 			d.asked += inRange(chunk)
+			d.had.add(chunk...)
 			if len(chunk) >= w.v.kindChunk {
 				w.v.kindsServed = true
 			}
@@ -238,6 +258,7 @@ func (d *dense) byKind(ctx context.Context, done func() bool) error {
 			if err := d.byAuthor(ctx, chunk[0], done); err != nil {
 				return err
 			}
+			d.had.add(chunk...)
 		}
 	}
 	d.left = d.left || len(queue) > 0
@@ -371,7 +392,11 @@ func divide[T any](ctx context.Context, d *dense, list []T, done func() bool, fi
 // conclude claims the second, or says what is missing in it.
 func (d *dense) conclude(ctx context.Context, total int64, exact bool) error {
 	v, w := d.w.v, d.w
-	if c := w.claim(d.second, d.first, store.LevelCounted, "count"); exact && int64(len(d.ids)) == total {
+	level := store.LevelCounted
+	if d.resumed {
+		level = store.LevelWalked // one that came and one that went since look alike
+	}
+	if c := w.claim(d.second, d.first, level, "count"); exact && int64(len(d.ids)) == total {
 		if c != nil {
 			c.N, c.after, c.holes = total, nil, append(c.holes, d.holes...)
 		}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/store"
 )
 
@@ -66,6 +67,31 @@ func subtract(target store.Interval, held []store.Interval) []store.Interval {
 type pass struct {
 	begun  int64
 	proved map[store.FilterID][]store.Interval
+	// calibrates says that the relay was to be got to know when it began.
+	calibrates bool
+	// What takes more requests than a relay may allow in a visit goes on in the
+	// next one: lists in the place of a filter, the second that is got by kinds, and
+	// the look for kinds that no list names. kindChunk is how many kinds the relay takes, 0 when not known.
+	walked    map[store.FilterID]bool // as far as a filter gets that has events hidden
+	dense     *dense
+	swept     *kindSet
+	found     []nostr.Kind
+	kindChunk int
+}
+
+// kindSet is a set of kinds from 0 to maxKind.
+type kindSet [(maxKind + 1) / 64]uint64
+
+func (s *kindSet) add(kinds ...nostr.Kind) {
+	for _, k := range kinds {
+		if k >= 0 && k <= maxKind {
+			s[k/64] |= 1 << (k % 64)
+		}
+	}
+}
+
+func (s *kindSet) has(k nostr.Kind) bool {
+	return k >= 0 && k <= maxKind && s[k/64]&(1<<(k%64)) != 0
 }
 
 // maxPieces bounds what a pass remembers of one filter.

@@ -75,7 +75,7 @@ func (v *visit) lists(ctx context.Context, reason store.HoleReason) error {
 			others = append(others, k)
 		}
 	}
-	if v.calibrating {
+	if v.pass.calibrates {
 		found, err := v.sweep(ctx, stretches, others)
 		if err != nil {
 			return err
@@ -144,20 +144,25 @@ func (v *visit) part(ctx context.Context, f nostr.Filter, stretches []store.Inte
 }
 
 // sweep looks once in a calibration for kinds that no list names, in chunks
-// over all of 0 to 65,535, and returns those it found.
+// over all of 0 to 65,535, and returns those it found. What an earlier visit of
+// this pass has seen to is not asked for again.
 func (v *visit) sweep(ctx context.Context, stretches []store.Interval, known []nostr.Kind) ([]nostr.Kind, error) {
 	listed := map[nostr.Kind]bool{}
 	for _, k := range slices.Concat(publicKinds, privateKinds, known) {
 		listed[k] = true
 	}
 	var rest []nostr.Kind
+	if v.pass.swept == nil {
+		v.pass.swept = &kindSet{}
+	}
+	found := slices.DeleteFunc(slices.Clone(v.pass.found), func(k nostr.Kind) bool { return listed[k] })
 	for k := nostr.Kind(0); k <= maxKind; k++ {
-		if !k.IsEphemeral() && !listed[k] {
+		if !k.IsEphemeral() && !listed[k] && !v.pass.swept.has(k) && !slices.Contains(found, k) {
 			rest = append(rest, k)
 		}
 	}
 	whole := store.Interval{Lo: stretches[0].Lo, Hi: stretches[len(stretches)-1].Hi}
-	var found []nostr.Kind
+	defer func() { v.pass.found = found }()
 	refusals := 0
 	queue := slices.Collect(slices.Chunk(rest, kindChunk))
 	for budget := 2 * len(queue); len(queue) > 0 && budget > 0; budget-- {
@@ -187,7 +192,9 @@ func (v *visit) sweep(ctx context.Context, stretches []store.Interval, known []n
 				fresh++
 			}
 		}
-		if fresh > 0 {
+		if fresh == 0 {
+			v.pass.swept.add(chunk...)
+		} else {
 			// More of them may stand behind those in the page.
 			queue = append(queue, slices.DeleteFunc(chunk, func(k nostr.Kind) bool { return slices.Contains(found, k) }))
 		}

@@ -14,6 +14,7 @@
 package synchronizer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -457,6 +458,7 @@ func (v *visit) begin(ctx context.Context, limit int, p pass) error {
 		p = pass{begun: now}
 	}
 	v.pass = p
+	v.kindChunk = cmp.Or(p.kindChunk, v.kindChunk)
 	err := v.about(ctx, v.filters[0])
 	if err != nil {
 		return err
@@ -527,9 +529,30 @@ func (s *Service) recall(id store.RelayID) pass {
 func (s *Service) remember(v *visit, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.passes, v.relay.ID)
 	if done {
-		delete(s.passes, v.relay.ID)
-	} else {
-		s.passes[v.relay.ID] = v.pass
+		return
 	}
+	if d := v.pass.dense; d != nil {
+		d.w = nil // of this visit
+		if s.ladders() >= maxLadders {
+			v.pass.dense = nil
+		}
+	}
+	v.pass.kindChunk = v.kindChunk
+	s.passes[v.relay.ID] = v.pass
+}
+
+// maxLadders is of how many relays a second that is got by kinds is remembered
+// between visits: each may have some ten thousand ids.
+const maxLadders = 64
+
+func (s *Service) ladders() int {
+	n := 0
+	for id := range s.passes {
+		if s.passes[id].dense != nil {
+			n++
+		}
+	}
+	return n
 }

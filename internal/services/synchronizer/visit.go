@@ -202,6 +202,7 @@ func (v *visit) calibration(ctx context.Context, limit int) error {
 		cal = store.Calibration{Relay: v.relay.ID, Overlap: cal.Overlap, Every: cal.Every}
 	}
 	v.cal, v.bounded = cal, !v.calibrating
+	v.pass.calibrates = v.pass.calibrates || v.calibrating
 	v.noCount = !v.calibrating && !cal.Counts
 	v.limit = limit
 	if stated, err := v.stated(ctx); err != nil {
@@ -343,6 +344,12 @@ func (v *visit) round(ctx context.Context) (store.HoleReason, error) {
 		return "", err
 	}
 	for _, gap := range slices.Backward(gaps) {
+		if v.cal.PostFiltering && v.pass.walked[v.filterID] {
+			// What could not be proved before is left to the lists in this pass.
+			if gap.Lo = max(gap.Lo, v.pass.begun); gap.Lo > gap.Hi {
+				continue
+			}
+		}
 		err := v.walk(v.filter, v.filterID).gap(ctx, gap)
 		if h, ok := errors.AsType[*halt](err); ok && h.why == unwanted {
 			return v.wall(ctx, h)
@@ -352,6 +359,10 @@ func (v *visit) round(ctx context.Context) (store.HoleReason, error) {
 		}
 	}
 	if v.cal.PostFiltering && !forEveryone(v.filter.Kinds) {
+		if v.pass.walked == nil {
+			v.pass.walked = map[store.FilterID]bool{}
+		}
+		v.pass.walked[v.filterID] = true
 		return store.HoleAuth, nil
 	}
 	return "", nil
