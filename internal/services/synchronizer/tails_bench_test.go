@@ -3,6 +3,8 @@ package synchronizer
 import (
 	"bufio"
 	"context"
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +12,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,7 +20,9 @@ import (
 
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/dial"
+	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/relay"
+	"bigbrotr/internal/core/store"
 	"bigbrotr/internal/simnet"
 )
 
@@ -29,29 +34,72 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	n := simnet.New(9)
-	for range 50 {
-		r, err := n.AddRelay(simnet.Behaviour{Cap: 100, Compress: true})
+	if err := serve(n, os.Getenv(envRelays) == secured); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	_, _ = bufio.NewReader(os.Stdin).ReadByte() // until the benchmark ends
+	n.Close()
+}
+
+const (
+	// secured is the value of envRelays for relays that speak TLS.
+	secured = "tls"
+	served  = 50 // relays
+)
+
+// serve starts relays and prints a line with their certificate, one with the URL of
+// each, and an empty one.
+func serve(n *simnet.Network, secure bool) error {
+	authority, err := simnet.NewAuthority("bench")
+	if err != nil {
+		return err
+	}
+	// The first one tells the block of addresses that the others have theirs in.
+	first, err := n.AddRelay(simnet.Behaviour{})
+	if err != nil {
+		return err
+	}
+	var names []string
+	for addr := first.Addr().Addr(); len(names) <= served; addr = addr.Next() {
+		names = append(names, addr.String())
+	}
+	cert, err := authority.Issue(simnet.Certificate{Names: names})
+	if err != nil {
+		return err
+	}
+	fmt.Println(base64.StdEncoding.EncodeToString(cert.Certificate[0]))
+	add := n.AddRelay
+	if secure {
+		add = func(be simnet.Behaviour) (*simnet.Relay, error) { return n.AddSecure(be, "", cert) }
+	}
+	for range served {
+		r, err := add(simnet.Behaviour{Cap: 100, Compress: true})
 		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			return err
 		}
 		fmt.Println(r.URL())
 	}
 	fmt.Println()
-	_, _ = bufio.NewReader(os.Stdin).ReadByte() // until the benchmark ends
-	n.Close()
+	return nil
 }
 
 // BenchmarkIdleTails follows relays at which nothing happens, in another process,
 // and reports what our side takes: memory of the process, and the share of a core.
 // At full size they are 1,000 for two minutes.
 func BenchmarkIdleTails(b *testing.B) {
+	for name, kind := range map[string]string{"ws": "1", "wss": secured} {
+		b.Run(name, func(b *testing.B) { idleTails(b, kind) })
+	}
+}
+
+func idleTails(b *testing.B, kind string) {
 	tails, during := 100, 5*time.Second
 	if os.Getenv("BENCH_FULL") != "" {
 		tails, during = 1000, 2*time.Minute
 	}
 	relays := exec.CommandContext(b.Context(), os.Args[0])
-	relays.Env = append(os.Environ(), envRelays+"=1")
+	relays.Env = append(os.Environ(), envRelays+"="+kind)
 	in, err := relays.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -68,8 +116,20 @@ func BenchmarkIdleTails(b *testing.B) {
 		_ = relays.Wait()
 	}()
 	var urls []relay.URL
-	for lines := bufio.NewScanner(out); lines.Scan() && lines.Text() != ""; {
-		for i := range tails / 50 {
+	lines := bufio.NewScanner(out)
+	lines.Scan()
+	der, err := base64.StdEncoding.DecodeString(lines.Text())
+	if err != nil {
+		b.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		b.Fatal(err)
+	}
+	trusted := x509.NewCertPool()
+	trusted.AddCert(cert)
+	for lines.Scan() && lines.Text() != "" {
+		for i := range tails / served {
 			u, err := relay.Rules{AllowLocal: true}.Parse(fmt.Sprintf("%s/%d", strings.TrimSuffix(lines.Text(), "/"), i))
 			if err != nil {
 				b.Fatal(err)
@@ -86,7 +146,7 @@ func BenchmarkIdleTails(b *testing.B) {
 		cfg.Interval = config.Duration(time.Second)
 		dialling := dial.DefaultConfig()
 		dialling.AllowLocal, dialling.PerMinute = true, 1_000_000
-		svc := New(cfg, db, dial.New(dialling), "bench", nil, slog.New(slog.DiscardHandler))
+		svc := New(cfg, db, dial.New(dialling).Trusting(trusted), "bench", nil, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(b.Context())
 		ended := make(chan error)
 		go func() { ended <- svc.Tails().Cycle(ctx) }()
@@ -112,6 +172,69 @@ func BenchmarkIdleTails(b *testing.B) {
 		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkArrival has events that are dated long ago come to a relay that is
+// followed live, one after the other, and reports after how long each is archived.
+func BenchmarkArrival(b *testing.B) {
+	count := 10
+	if os.Getenv("BENCH_FULL") != "" {
+		count = 300
+	}
+	events := simnet.Generate(simnet.Plan{Seed: 10, Count: count, Since: 1_600_000_000, Until: 1_700_000_000, Kinds: []nostr.Kind{1}})
+	for b.Loop() {
+		n := simnet.New(10)
+		r, err := n.AddRelay(simnet.Behaviour{Cap: 100})
+		if err != nil {
+			b.Fatal(err)
+		}
+		db := openArchive(b)
+		rows, err := db.AddRelays(b.Context(), []relay.URL{r.URL()}, time.Now().Unix())
+		if err != nil {
+			b.Fatal(err)
+		}
+		cfg := DefaultConfig()
+		cfg.Interval = config.Duration(time.Second)
+		dialling := dial.DefaultConfig()
+		dialling.AllowLocal = true
+		svc := New(cfg, db, dial.New(dialling), "bench", nil, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(b.Context())
+		ended := make(chan error)
+		go func() { ended <- svc.Tails().Cycle(ctx) }()
+		await := func(holds func() (bool, error)) {
+			for {
+				if ok, err := holds(); err != nil {
+					b.Fatal(err)
+				} else if ok {
+					return
+				}
+				<-time.After(2 * time.Millisecond)
+			}
+		}
+		await(func() (bool, error) {
+			tail, err := db.Tail(ctx, rows[0].ID)
+			return tail.Since > 0, err
+		})
+		took := make([]time.Duration, 0, count)
+		for _, e := range events {
+			begin := time.Now()
+			r.Add(e)
+			await(func() (bool, error) {
+				stand, err := db.Holdings(ctx, rows[0].ID, []nostr.ID{e.ID}, store.Interval{Lo: 0, Hi: maxTime})
+				return err == nil && stand[0].Hold == store.HoldDelivered, err
+			})
+			took = append(took, time.Since(begin))
+		}
+		slices.Sort(took)
+		b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+		b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
+		b.ReportMetric(float64(took[len(took)-1].Microseconds())/1000, "most-ms")
+		cancel()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			b.Fatal(err)
+		}
+		n.Close()
 	}
 }
 
