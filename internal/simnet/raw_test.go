@@ -19,7 +19,7 @@ type client struct {
 
 func raw(t testing.TB, r *simnet.Relay) *client {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	ws, _, err := websocket.Dial(ctx, r.URL().String(), nil)
 	if err != nil {

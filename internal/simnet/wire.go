@@ -52,24 +52,32 @@ func (w *wire) release() error {
 	return w.flush()
 }
 
-// drip sends what was held back in pieces of n bytes with pauses between.
+// drip sends what is held back, and what is written meanwhile, in pieces of n
+// bytes with pauses between. Who writes does not wait for it.
 func (w *wire) drip(ctx context.Context, n int, pause time.Duration) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.hold = false
-	rest := w.held
-	w.held = nil
-	for len(rest) > 0 {
-		piece := rest[:min(max(n, 1), len(rest))]
-		rest = rest[len(piece):]
-		if _, err := w.send(piece); err != nil {
+	for {
+		more, err := w.drop(max(n, 1))
+		if err != nil || !more {
 			return err
 		}
 		if err := wait(ctx, pause); err != nil {
 			return err
 		}
 	}
-	return nil
+}
+
+// drop sends a piece of what is held back, and holds nothing back when that was
+// the last one.
+func (w *wire) drop(n int) (more bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	piece := w.held[:min(n, len(w.held))]
+	if w.hold = len(piece) > 0; !w.hold {
+		return false, nil
+	}
+	_, err = w.send(piece)
+	w.held = append(w.held[:0], w.held[len(piece):]...)
+	return true, err
 }
 
 func (w *wire) flush() error {

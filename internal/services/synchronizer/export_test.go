@@ -47,8 +47,9 @@ func NewArchive(t testing.TB) string {
 	return path
 }
 
-// born is when the tests began: what relays hold is dated by it.
-var born = time.Now()
+// Born is when tests with a clock of their own begin: what relays hold is dated
+// by it, and the same on every day.
+var Born = modelNow
 
 // Bubble has a test run beside others, with a clock of its own.
 func Bubble(test func(t *testing.T)) func(t *testing.T) {
@@ -58,7 +59,7 @@ func Bubble(test func(t *testing.T)) func(t *testing.T) {
 	}
 }
 
-// bubble has a test run with a clock that begins now and goes on by itself as
+// bubble has a test run with a clock that begins at Born and goes on by itself as
 // soon as everybody waits: that a relay is silent costs no time.
 func bubble(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
@@ -66,7 +67,7 @@ func bubble(t *testing.T, test func(t *testing.T)) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		<-time.After(time.Until(born))
+		<-time.After(time.Until(Born))
 		test(t)
 	})
 }

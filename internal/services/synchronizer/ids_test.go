@@ -16,8 +16,9 @@ import (
 
 // TestUnreadableIDs asks for an event that is larger than we read by its id, and
 // not again at each visit.
-func TestUnreadableIDs(t *testing.T) {
-	t.Parallel()
+func TestUnreadableIDs(t *testing.T) { Bubble(testUnreadableIDs)(t) }
+
+func testUnreadableIDs(t *testing.T) {
 	s, relays := newSpares(t, simnet.Behaviour{Negentropy: simnet.Negentropy{As: simnet.NegHonest}})
 	s.fill(relays, 900)
 	key := nostr.GenerateKey()
@@ -82,8 +83,9 @@ func (s *skewed) RecountHeld(ctx context.Context, relay store.RelayID, within st
 }
 
 // TestStale counts the one day anew whose sum is wrong, and no other.
-func TestStale(t *testing.T) {
-	t.Parallel()
+func TestStale(t *testing.T) { Bubble(testStale)(t) }
+
+func testStale(t *testing.T) {
 	s, relays := newSpares(t, simnet.Behaviour{Negentropy: simnet.Negentropy{As: simnet.NegHonest}})
 	s.fill(relays, 3000)
 	s.sync(s.service(nil), 0)
@@ -187,8 +189,9 @@ func TestOverlap(t *testing.T) {
 }
 
 // TestLateArrivals measures it at a relay.
-func TestLateArrivals(t *testing.T) {
-	t.Parallel()
+func TestLateArrivals(t *testing.T) { Bubble(testLateArrivals)(t) }
+
+func testLateArrivals(t *testing.T) {
 	s, relays := newSpares(t, simnet.Behaviour{Cap: 100})
 	s.fill(relays, 200)
 	svc := s.service(nil)
@@ -214,8 +217,9 @@ func TestLateArrivals(t *testing.T) {
 
 // TestFetchTogether has up to four requests for ids under way at once, and one
 // only at a relay that complained of more.
-func TestFetchTogether(t *testing.T) {
-	t.Parallel()
+func TestFetchTogether(t *testing.T) { Bubble(testFetchTogether)(t) }
+
+func testFetchTogether(t *testing.T) {
 	for _, most := range []int{0, 2} {
 		s, relays := newSpares(t, simnet.Behaviour{MaxSubs: most, Latency: 20 * time.Millisecond, Negentropy: simnet.Negentropy{As: simnet.NegHonest}})
 		s.fill(relays, 3000)

@@ -47,8 +47,7 @@ func TestLogin(t *testing.T) {
 		{"hints", simnet.Behaviour{Cap: 100, Restricted: private, PostFilter: true, Parties: true, Hints: true}, synchronizer.AuthEphemeral, store.AuthAccepted, "", store.HoleAuth},
 		{"by ids", with(func(b *simnet.Behaviour) { b.Negentropy = honest }), synchronizer.AuthEphemeral, store.AuthAccepted, "", ""},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(tt.name, synchronizer.Bubble(func(t *testing.T) {
 			w := newWorld(t, tt.be, many(1, 500), wraps)
 			cfg := testConfig()
 			cfg.Auth = tt.mode
@@ -74,13 +73,14 @@ func TestLogin(t *testing.T) {
 			if reason != tt.hole {
 				t.Errorf("holes %+v, want them of reason %q", r.Holes, tt.hole)
 			}
-		})
+		}))
 	}
 }
 
 // TestLoginKey shows the key of the configuration to a relay, and to nobody else.
-func TestLoginKey(t *testing.T) {
-	t.Parallel()
+func TestLoginKey(t *testing.T) { synchronizer.Bubble(testLoginKey)(t) }
+
+func testLoginKey(t *testing.T) {
 	const secret = "nsec1vl029mgpspedva04g90vltkh6fvh240zqtv9k0t9af8935ke9laqsnlfe5"
 	dir := t.TempDir()
 	file, key := filepath.Join(dir, "test.yaml"), filepath.Join(dir, "key")

@@ -73,8 +73,9 @@ func TestRhythm(t *testing.T) {
 // one as far away as if behind Tor, and two that flood: each has its turn before
 // another has a second one, the small ones are done long before the large, and
 // what is held in memory does not grow with what comes.
-func TestNoneStarves(t *testing.T) {
-	t.Parallel()
+func TestNoneStarves(t *testing.T) { bubble(t, testNoneStarves) } // alone, since it looks at memory
+
+func testNoneStarves(t *testing.T) {
 	slow := simnet.Behaviour{Faults: []simnet.Fault{{What: simnet.Drip, N: 4096, Wait: 200 * time.Millisecond, When: simnet.Always}}}
 	s, relays := newSpares(t, simnet.Behaviour{}, slow, simnet.Behaviour{}, simnet.Behaviour{Latency: 150 * time.Millisecond})
 	s.fill(relays, 6000, 40, 6000, 200)

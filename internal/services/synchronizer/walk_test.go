@@ -3,9 +3,10 @@ package synchronizer_test
 import (
 	"context"
 	"errors"
+	"hash/fnv"
+	"io"
 	"log/slog"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func (w *world) dialer() *dial.Dialer {
 	return dial.New(cfg).Over(w.net.Dial)
 }
 
-var past = time.Now().Add(-time.Hour).Unix()
+var past = synchronizer.Born.Add(-time.Hour).Unix()
 
 // many is a relay's content: n events over the last 90 days.
 func many(seed uint64, n int) []*simnet.Event {
@@ -79,11 +80,11 @@ func (c *crashing) SaveBatch(ctx context.Context, b store.Batch) (store.Saved, e
 	return c.DB.SaveBatch(ctx, b)
 }
 
-var seeds atomic.Uint64
-
 func newWorld(t *testing.T, b simnet.Behaviour, lots ...[]*simnet.Event) *world {
 	t.Helper()
-	w := &world{t: t, net: simnet.Piped(seeds.Add(1))}
+	seed := fnv.New64a()
+	_, _ = io.WriteString(seed, t.Name()) // whichever test begins first
+	w := &world{t: t, net: simnet.Piped(seed.Sum64())}
 	t.Cleanup(w.net.Close)
 	var err error
 	if w.relay, err = w.net.AddRelay(b); err != nil {
@@ -170,7 +171,7 @@ func TestSync(t *testing.T) {
 	then := past - 30*86400
 	wraps := simnet.Generate(simnet.Plan{Seed: 3, Count: 300, Since: then, Until: then + 3600, Kinds: []nostr.Kind{1059}})
 	private := []nostr.Kind{4, 1059}
-	now := time.Now().Unix()
+	now := synchronizer.Born.Unix()
 	fault := func(f simnet.Fault, every int) simnet.Behaviour {
 		f.When = simnet.When{Every: every}
 		return simnet.Behaviour{Cap: 100, Faults: []simnet.Fault{f}}
