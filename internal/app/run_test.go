@@ -61,7 +61,7 @@ func start(t *testing.T, cfg app.Config, names ...string) (*app.App, func() erro
 		select {
 		case err := <-ended:
 			return err
-		case <-time.After(30 * time.Second):
+		case <-time.After(time.Minute):
 			return errors.New("it does not stop")
 		}
 	}
@@ -257,7 +257,7 @@ func TestReadiness(t *testing.T) {
 	execute(t, file+"?_pragma=busy_timeout(10000)", `DROP TABLE position`)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		status, body := get(t, a, "/readyz")
 		if status == http.StatusServiceUnavailable && strings.Contains(body, "finder has failed") && strings.Contains(body, "the store: ") {
 			break

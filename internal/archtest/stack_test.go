@@ -183,7 +183,7 @@ func (s *stack) startBouncer(t *testing.T) {
 	})
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
 		if conn, err := net.Dial("tcp", s.bouncer); err == nil {
 			conn.Close()
 			return

@@ -98,7 +98,7 @@ func within[T any](t *testing.T, what string, from <-chan T) T {
 	select {
 	case v := <-from:
 		return v
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("%s does not come", what)
 		panic("unreachable")
 	}
@@ -115,7 +115,7 @@ func TestStop(t *testing.T) {
 	within(t, "the question", r.store.asked)
 	r.stop()
 	// The listener is closed soon after.
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", r.addr)
 		if err != nil {
 			break
@@ -147,13 +147,9 @@ func TestStopCut(t *testing.T) {
 	r := run(t, 50*time.Millisecond)
 	inHand := r.get("/api/v1/stats")
 	within(t, "the question", r.store.asked)
-	begin := time.Now()
 	r.stop()
 	if err := within(t, "the end", r.ended); err != nil {
 		t.Errorf("ended with %v", err)
-	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("it took %v to end", took)
 	}
 	if a := within(t, "the end of the request", inHand); a.status == http.StatusOK {
 		t.Errorf("an answer came: %+v", a)

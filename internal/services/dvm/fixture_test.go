@@ -155,7 +155,7 @@ func about(r *simnet.Relay, kind nostr.Kind, request nostr.ID) []nostr.Event {
 // await polls until a condition holds.
 func (f *fixture) await(what string, holds func() bool) {
 	f.t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	look := time.NewTicker(2 * time.Millisecond)
 	defer look.Stop()
 	for !holds() {

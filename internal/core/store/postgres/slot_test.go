@@ -50,7 +50,7 @@ func await(t testing.TB, db *DB, where string, n int) {
 	t.Helper()
 	begin := time.Now()
 	for rows(t, db, where) != n {
-		if time.Since(begin) > 10*time.Second {
+		if time.Since(begin) > time.Minute {
 			t.Fatalf("%d rows where %s, want %d", rows(t, db, where), where, n)
 		}
 	}
@@ -420,8 +420,8 @@ func TestSlotsPerMinute(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if took, least := time.Since(begin), (opens-20)*time.Minute/perMinute; took < least || took > 4*least {
-		t.Errorf("%d connections in %s, want about %s", opens, took, least)
+	if took, least := time.Since(begin), (opens-20)*time.Minute/perMinute; took < least || took > time.Minute {
+		t.Errorf("%d connections in %s, want little more than %s", opens, took, least)
 	}
 
 	// Who has no time for it is told at once, and takes nothing.

@@ -127,7 +127,7 @@ func (c *client) read() nostr.Message {
 }
 
 func (c *client) next() (nostr.Message, error) {
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	_, b, err := c.ws.Read(ctx)
 	if err != nil {
