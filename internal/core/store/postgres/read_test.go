@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -267,6 +268,60 @@ func TestListPlans(t *testing.T) {
 				t.Errorf("want the index %s in its order, found\n%s", tt.index, plan)
 			}
 		})
+	}
+}
+
+// TestVersionPlans: whether a version is superseded takes one look into an index,
+// however many lines its author has and however old it is.
+func TestVersionPlans(t *testing.T) {
+	db := openNew(t, Options{})
+	const lines, from = 5000, 1_700_000_000
+	if _, err := db.pool.Exec(t.Context(), `INSERT INTO event (seq, created_at, kind, author, first_seen, d, id, pubkey, sig, tags, content)
+		SELECT -i, $1::bigint + i, CASE WHEN i = $2 THEN 0 ELSE 30166 END, author_key(encode(key, 'hex')), 0, CASE WHEN i < $2 THEN tag_hash('d', 'd' || i) END,
+			sha256(convert_to('line ' || i, 'UTF8')), key, key || key, '[]', ''
+		FROM generate_series(1, $2) AS i, sha256('one author') AS key`, from, lines); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.pool.Exec(t.Context(), "VACUUM ANALYZE event"); err != nil {
+		t.Fatal(err)
+	}
+	author := nostr.PubKey(sha256.Sum256([]byte("one author")))
+	var events []store.Stored
+	for i := range 50 {
+		tags := []nostr.Tag{{"d", fmt.Sprintf("d%d", 1+i)}}
+		events = append(events, store.Stored{Event: nostr.Event{
+			ID: sha256.Sum256(fmt.Appendf(nil, "line %d", 1+i)), PubKey: author, CreatedAt: from + int64(1+i), Kind: 30166, Tags: tags,
+		}})
+	}
+	events = append(events, store.Stored{Event: nostr.Event{PubKey: author, CreatedAt: from, Kind: 0}})
+	c := tell(t, pgtest.Shared(t).Superuser(db.pool.Config().ConnString()))
+	lined, err := linesOf(t.Context(), c, events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest, err := newestOf(t.Context(), c, events, lined)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		if newest.Supersedes(lined[i], nostr.Ref{ID: events[i].Event.ID, CreatedAt: events[i].Event.CreatedAt}) {
+			t.Errorf("version %d is said to be superseded", i)
+		}
+	}
+	if !newest.Supersedes(lined[50], nostr.Ref{CreatedAt: from}) {
+		t.Error("the newest profile is not found")
+	}
+	plans := slices.DeleteFunc(c.plans, func(p string) bool { return !strings.Contains(p, "v.created_at >= ") || !strings.Contains(p, "actual") })
+	if len(plans) != 1 {
+		t.Fatalf("%d plans", len(plans))
+	}
+	if strings.Contains(plans[0], "Seq Scan") || !strings.Contains(plans[0], "_author_kind_coalesce_created_at_idx") {
+		t.Errorf("not by the index of lines:\n%s", plans[0])
+	}
+	for _, rows := range regexp.MustCompile(`actual rows=(\d+)`).FindAllStringSubmatch(plans[0], -1) {
+		if n, err := strconv.Atoi(rows[1]); err != nil || n > len(events) {
+			t.Errorf("%s rows were looked at:\n%s", rows[1], plans[0])
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -11,13 +13,8 @@ import (
 )
 
 const (
-	sqlVersions = `SELECT v.pubkey, v.kind, v.d, v.created_at, v.id
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS w (author, kind, since), LATERAL (
-			SELECT DISTINCT ON (pubkey, d) pubkey, kind, d, created_at, id FROM event
-			WHERE author = w.author AND kind = w.kind AND created_at >= w.since
-			ORDER BY pubkey, d, created_at DESC, id
-		) v`
-	sqlLines = `SELECT w.nr, e.d FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS w (created_at, seq, nr), LATERAL (
+	sqlVersions = `SELECT place, newest_at, newest_id FROM newest_versions($1, $2, $3, $4, $5)`
+	sqlLines    = `SELECT w.nr, e.d FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS w (created_at, seq, nr), LATERAL (
 			SELECT d FROM event WHERE created_at = w.created_at AND seq = w.seq OFFSET 0
 		) e`
 )
@@ -81,40 +78,35 @@ func linesOf(ctx context.Context, q querier, events []store.Stored) (map[int]sto
 
 // newestOf reads the newest version of each line.
 func newestOf(ctx context.Context, q querier, events []store.Stored, lines map[int]store.Line) (store.Newest, error) {
-	type group struct {
-		author int64
-		kind   nostr.Kind
-	}
-	since := make(map[group]int64)
+	since := make(map[store.Line]int64)
 	for i, p := range lines {
-		l := group{authorPrefix(p.Author), p.Kind}
 		at := events[i].Event.CreatedAt
-		if oldest, found := since[l]; !found || at < oldest {
-			since[l] = at
+		if oldest, found := since[p]; !found || at < oldest {
+			since[p] = at
 		}
 	}
-	var authors, kinds, sinces []int64
-	for l, at := range since {
-		authors, kinds, sinces = append(authors, l.author), append(kinds, int64(l.kind)), append(sinces, at)
+	asked := slices.Collect(maps.Keys(since))
+	keys := make([][]byte, len(asked))
+	numbers := [4][]int64{}
+	for i := range asked {
+		p := &asked[i]
+		keys[i] = p.Author[:]
+		for column, n := range []int64{authorPrefix(p.Author), int64(p.Kind), p.D, since[*p]} {
+			numbers[column] = append(numbers[column], n)
+		}
 	}
 	newest := store.Newest{}
-	// As statements over the events of authors are planned for pages.
-	err := eachPlanned(ctx, q, true, func(rows pgx.Rows) error {
-		var pubkey, id []byte
-		var kind, at int64
-		var d *int64
-		if err := rows.Scan(&pubkey, &kind, &d, &at, &id); err != nil {
+	err := each(ctx, q, func(rows pgx.Rows) error {
+		var place, at int64
+		var id []byte
+		if err := rows.Scan(&place, &at, &id); err != nil {
 			return err
 		}
-		if len(pubkey) != len(nostr.PubKey{}) || len(id) != len(nostr.ID{}) {
+		if len(id) != len(nostr.ID{}) {
 			return errEventRow
 		}
-		p := store.Line{Author: nostr.PubKey(pubkey), Kind: nostr.Kind(kind)}
-		if d != nil {
-			p.D = *d
-		}
-		newest.Add(p, nostr.Ref{ID: nostr.ID(id), CreatedAt: at})
+		newest.Add(asked[place-1], nostr.Ref{ID: nostr.ID(id), CreatedAt: at})
 		return nil
-	}, sqlVersions, authors, kinds, sinces)
+	}, sqlVersions, keys, numbers[0], numbers[1], numbers[2], numbers[3])
 	return newest, err
 }
