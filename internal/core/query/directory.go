@@ -14,12 +14,15 @@ import (
 )
 
 // The ages of the directory: at which it is read anew while somebody asks, unless
-// reading it takes too large a part of the time, and up to which it is given.
+// reading it takes too large a part of the time, and up to which it is given. While
+// nobody asks it is read as often as once in directoryIdle, and who asks then is
+// given that.
 const (
 	directoryEvery = time.Second
 	directoryPart  = 20
 	directoryFresh = 10 * time.Second
 	directoryIdle  = time.Minute // after which nobody asks
+	directoryOld   = 2 * directoryIdle
 )
 
 // directory holds what lists tell of the relays in memory: any of their columns
@@ -28,11 +31,13 @@ const (
 type directory struct {
 	store   Store
 	loading chan struct{} // one entry: the right to read it anew
+	wake    chan struct{} // one entry: somebody was given an old one
 
 	mu    sync.Mutex
 	now   *relays // nil: not read yet
 	asked time.Time
 	took  time.Duration // to read it
+	kept  bool          // somebody reads it anew
 }
 
 // relays are the relays in the set, as of a moment.
@@ -52,10 +57,18 @@ type entry struct {
 // get returns the directory, which is not to be changed.
 func (d *directory) get(ctx context.Context) (*relays, error) {
 	d.mu.Lock()
-	now := d.now
+	now, kept := d.now, d.kept
 	d.asked = time.Now()
 	d.mu.Unlock()
-	if now != nil && time.Since(now.at) < directoryFresh {
+	switch {
+	case now == nil:
+	case time.Since(now.at) < directoryFresh:
+		return now, nil
+	case kept && time.Since(now.at) < directoryOld:
+		select {
+		case d.wake <- struct{}{}:
+		default:
+		}
 		return now, nil
 	}
 	return d.reload(ctx, directoryFresh)
@@ -132,27 +145,40 @@ func (n *relays) find(url relay.URL) *Relay {
 	return &n.byURL[i].Relay
 }
 
-// Run keeps the lists of relays fresh while somebody asks for them, so that
-// nobody has to wait for them, until ctx ends. Without it they are read when they
-// are asked for and old.
+// Run reads the lists of relays and keeps them fresh, so that nobody has to wait
+// for them, until ctx ends. Without it they are read when they are asked for and
+// old.
 func (c *Catalogue) Run(ctx context.Context) {
+	c.directory.keep(true)
+	defer c.directory.keep(false)
 	tick := time.NewTicker(directoryEvery)
 	defer tick.Stop()
 	for {
+		// Who asks next meets the same error, and tells of it.
+		_, _ = c.directory.reload(ctx, c.directory.due())
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-		d := &c.directory
-		d.mu.Lock()
-		wanted, age := time.Since(d.asked) < directoryIdle, min(directoryPart*d.took, directoryFresh/2)
-		d.mu.Unlock()
-		if wanted {
-			// Who asks next meets the same error, and tells of it.
-			_, _ = d.reload(ctx, max(age, directoryEvery/2))
+		case <-c.directory.wake:
 		}
 	}
+}
+
+func (d *directory) keep(kept bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.kept = kept
+}
+
+// due is the age at which it is read anew.
+func (d *directory) due() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.asked) >= directoryIdle {
+		return directoryIdle
+	}
+	return max(min(directoryPart*d.took, directoryFresh/2), directoryEvery/2)
 }
 
 // Alive are the relays that can be opened now.
