@@ -312,7 +312,7 @@ func (s *sea) build() {
 			be.Rate = simnet.Rate{Requests: 500 + s.rng.IntN(500), Per: time.Minute}
 		}
 		if be.Order == simnet.ByID || be.Order == simnet.Shuffled {
-			be.Cap = max(be.Cap, 12) // chance puts fewer into an order
+			be.Cap = max(be.Cap, 24) // chance puts few into an order; of a limit that is refused the half is asked for
 		}
 		for i, f := range be.Faults {
 			if f.What == simnet.Oversize || f.What == simnet.Bomb { // they cost us most
