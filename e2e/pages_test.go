@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bigbrotr/internal/core/relay"
 )
 
 var update = flag.Bool("update", false, "write the pictures of docs/")
@@ -167,6 +169,14 @@ func TestPages(t *testing.T) {
 		return strings.Contains(body, "<td>reaction</td>") && !strings.Contains(body, "The archive begins")
 	})
 
+	var proved struct{ Proved map[string]int64 }
+	ask(t, base+"/completeness.json", &proved)
+	for _, level := range []string{"walked", "asserted", "counted", "fingerprint"} {
+		if proved.Proved[level] == 0 {
+			t.Errorf("nothing of the demo is %s: %v", level, proved.Proved)
+		}
+	}
+
 	var list struct{ Relays []struct{ URL string } }
 	ask(t, base+"/relays.json", &list)
 	if len(list.Relays) < 10 {
@@ -188,6 +198,27 @@ func TestPages(t *testing.T) {
 	if code, took := p.stop(os.Interrupt); code != 0 || took > 12*time.Second {
 		t.Errorf("SIGINT: exit %d after %s", code, took)
 	}
+}
+
+// TestPagesOfShown looks at the pages of what a demo has not: places and
+// certificates, a past with outages, other monitors' reports, real events, and
+// texts that want to be more than text.
+func TestPagesOfShown(t *testing.T) {
+	b := newBrowser(t)
+	s := fillShown(t)
+	p := start(t, nil, "run", "api", "--store", s.store, "--listen", "127.0.0.1:0", "--json")
+	p.await("the address of the pages", func() bool { return strings.Contains(p.stdout.String(), "\n") })
+	var said struct{ Pages, Store string }
+	decode(t, p.stdout.String(), &said)
+	relay := func(u relay.URL) string { return url.PathEscape(strings.TrimPrefix(u.String(), "wss://")) }
+	b.look(sight{
+		Base: strings.TrimSuffix(said.Pages, "/"), Shots: shots(t),
+		Pages: []string{
+			"/", "/relays", "/map", "/completeness", "/relay/" + relay(s.relay), "/relay/" + relay(s.unruly), "/compare?r=" + relay(s.relay) + "&r=" + relay(s.unruly),
+			"/event/" + s.note.String(), "/author/" + s.author.String(), "/relays?uptime=" + url.QueryEscape(unruly[0]),
+		},
+		Status: map[string]int{"/relays?uptime=" + url.QueryEscape(unruly[0]): 422},
+	})
 }
 
 // shots is where to leave a picture of everything, for people to look at: only
