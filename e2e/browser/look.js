@@ -64,8 +64,8 @@ async function look(browser, address, scripts) {
       }
     }
   }
-  for (const href of await page.evaluate(() => [...document.querySelectorAll("a[href], link[href], form[action]")].map((e) => e.href ?? e.action))) {
-    const url = new URL(href);
+  for (const href of await page.evaluate(() => [...document.querySelectorAll("a[href], link[href], form[action]")].map((e) => e.href?.baseVal ?? e.href ?? e.action))) {
+    const url = new URL(href, task.base); // of drawings as it is written
     url.hash = "";
     if (url.origin === task.base) links.set(url.href, links.get(url.href) ?? address);
     else if (!["mailto:", "https:", "http:", "nostr:"].includes(url.protocol)) told(`links to ${href.slice(0, 80)}`);

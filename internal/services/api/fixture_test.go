@@ -19,10 +19,14 @@ import (
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/core/store/postgres"
 	"bigbrotr/internal/core/store/sqlite"
 	"bigbrotr/internal/core/telemetry"
+	"bigbrotr/internal/pgtest"
 	"bigbrotr/internal/services/api"
 )
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 var update = flag.Bool("update", false, "write the golden files")
 
@@ -49,6 +53,17 @@ func openStore(t testing.TB, dir string, keep store.Keep) *sqlite.DB {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(dir, "store.db"), sqlite.Options{Keep: keep})
 	must(t, err)
+	_, err = db.Migrate(t.Context())
+	must(t, err)
+	return db
+}
+
+// newPostgres returns an empty archive in PostgreSQL.
+func newPostgres(t testing.TB) *postgres.DB {
+	t.Helper()
+	db, err := postgres.Open(t.Context(), pgtest.Shared(t).Database(t), postgres.Options{})
+	must(t, err)
+	t.Cleanup(func() { must(t, db.Close()) })
 	_, err = db.Migrate(t.Context())
 	must(t, err)
 	return db
