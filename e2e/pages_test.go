@@ -106,6 +106,7 @@ type sight struct {
 	Pages    []string       `json:"pages"`
 	Status   map[string]int `json:"status,omitempty"`
 	Shots    string         `json:"shots,omitempty"`
+	Use      bool           `json:"use"`
 	Chromium string         `json:"chromium"`
 	Pictures []picture      `json:"pictures,omitempty"`
 }
@@ -188,7 +189,7 @@ func TestPages(t *testing.T) {
 	ask(t, base+"/api/v1/events?kinds=10002&limit=1", &events)
 	relay := func(i int) string { return url.PathEscape(strings.TrimPrefix(list.Relays[i].URL, "wss://")) }
 	b.look(sight{
-		Base: base, Shots: shots(t), Pictures: pictures(t, "/relay/"+relay(2)),
+		Base: base, Shots: shots(t), Use: true, Pictures: pictures(t, "/relay/"+relay(2)),
 		Pages: []string{
 			"/", "/relays", "/relays?uptime=99&nip=77", "/relay/" + relay(0), "/compare", "/compare?r=" + relay(0) + "&r=" + relay(1),
 			"/map", "/event/" + events.Events[0].ID, "/author/" + events.Events[0].PubKey, "/completeness", "/system", "/about", "/nothing",
@@ -214,7 +215,7 @@ func TestPagesOfShown(t *testing.T) {
 	b.look(sight{
 		Base: strings.TrimSuffix(said.Pages, "/"), Shots: shots(t),
 		Pages: []string{
-			"/", "/relays", "/map", "/completeness", "/relay/" + relay(s.relay), "/relay/" + relay(s.unruly), "/compare?r=" + relay(s.relay) + "&r=" + relay(s.unruly),
+			"/relays", "/map", "/relay/" + relay(s.relay), "/relay/" + relay(s.unruly), "/compare?r=" + relay(s.relay) + "&r=" + relay(s.unruly),
 			"/event/" + s.note.String(), "/author/" + s.author.String(), "/relays?uptime=" + url.QueryEscape(unruly[0]),
 		},
 		Status: map[string]int{"/relays?uptime=" + url.QueryEscape(unruly[0]): 422},

@@ -145,7 +145,7 @@ async function main() {
       for (let next = work.shift(); next; next = work.shift()) await look(browser, ...next);
     };
     await Promise.all([hand(), hand()]);
-    await use(browser);
+    if (task.use) await use(browser);
     await follow(browser);
     await picture(browser);
   } finally {
