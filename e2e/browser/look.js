@@ -126,8 +126,9 @@ async function follow(browser) {
   const context = await browser.newContext();
   for (const [href, from] of [...links].slice(0, task.links ?? 150)) {
     const response = await context.request.get(href, { maxRedirects: 0 });
-    const form = /\/(theme|recheck)$/.test(new URL(href).pathname); // wants to be sent
-    if (response.status() > 399 && !form && !(response.status() === task.status?.[new URL(href).pathname])) problems.push(`${from}: the link to ${href} has status ${response.status()}`);
+    const { pathname, search } = new URL(href);
+    const form = /\/(theme|recheck)$/.test(pathname); // wants to be sent
+    if (response.status() > 399 && !form && response.status() !== task.status?.[pathname + search]) problems.push(`${from}: the link to ${href} has status ${response.status()}`);
     await response.dispose();
   }
   await context.close();

@@ -69,7 +69,7 @@ func benchStore(b *testing.B, relays, events int) *sqlite.DB {
 }
 
 // serve runs an api as app does, with nobody kept from asking.
-func serve(b *testing.B, db *sqlite.DB) string {
+func serve(b *testing.B, db store.Store) *api.Service {
 	b.Helper()
 	cfg := api.DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
@@ -80,7 +80,7 @@ func serve(b *testing.B, db *sqlite.DB) string {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Run(ctx) }()
 	b.Cleanup(func() { cancel(); <-done })
-	return "http://" + s.Addr().String()
+	return s
 }
 
 // BenchmarkREST asks at 200 requests a second, whether or not earlier ones are
@@ -88,7 +88,7 @@ func serve(b *testing.B, db *sqlite.DB) string {
 // 20,000 relays and a million events.
 func BenchmarkREST(b *testing.B) {
 	db := benchStore(b, sized(20_000, 500), sized(1_000_000, 5000))
-	address := serve(b, db)
+	address := "http://" + serve(b, db).Addr().String()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true}}
 	defer client.CloseIdleConnections()
 	n := 0
