@@ -26,8 +26,6 @@ import (
 	"bigbrotr/internal/services/api"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
-
 var update = flag.Bool("update", false, "write the golden files")
 
 const base int64 = 1_700_000_000 // 2023-11-14
