@@ -72,8 +72,8 @@ fuzz: ## run every fuzz target for FUZZTIME
 	done
 
 .PHONY: soak
-soak: ## let processes live and die among SOAK=1000 generated networks: SOAK_SEED= the first seed
-	SOAK=$${SOAK:-1000} $(GO) test -count 1 -v -timeout 2h -run '^TestSoak$$' ./internal/services/synchronizer | grep -vE '^ *(=== |--- PASS)'
+soak: ## let processes live and die among SOAK=1000 new networks: SOAK_SEED= the first seed
+	SOAK=$${SOAK:-1000} SOAK_SEED=$${SOAK_SEED:-$$(date +%s)} $(GO) test -count 1 -v -timeout 2h -run '^TestSoak$$' ./internal/services/synchronizer | grep -vE '^ *(=== |--- PASS)'
 
 .PHONY: cover
 cover: needs ## measure which statements the tests reach: .cache/cover.html

@@ -35,9 +35,11 @@ import (
 //
 // SOAK is the number of networks, SOAK_SEED the seed of the first one. A seed
 // makes the same network and the same plan; who comes first is left to chance.
+// Networks that nobody has seen are for make soak: a test that fails should fail
+// because of what was changed.
 func TestSoak(t *testing.T) {
 	networks := number(t, "SOAK", 100)
-	seed := number(t, "SOAK_SEED", time.Now().UnixNano()%1_000_000_000)
+	seed := number(t, "SOAK_SEED", 1)
 	if testing.Short() {
 		networks = min(networks, 10)
 	}
