@@ -147,7 +147,10 @@ type report struct {
 	URL            string `json:"url"`
 	Requests       int    `json:"requests"`
 	EventsReceived int    `json:"events_received"`
+	BytesReceived  int    `json:"bytes_received"`
+	BytesSent      int    `json:"bytes_sent"`
 	New            int    `json:"new"`
+	Withheld       int    `json:"withheld"`
 	Coverage       []struct {
 		Lo, Hi, Level int64
 	} `json:"coverage"`
@@ -157,6 +160,16 @@ type report struct {
 		Reason string
 	} `json:"holes"`
 	Cause string `json:"cause"`
+}
+
+// excuses tells whether an event lies in a hole.
+func (r *report) excuses(e *nostr.Event) bool {
+	for _, h := range r.Holes {
+		if h.Lo <= int64(e.CreatedAt) && int64(e.CreatedAt) <= h.Hi && (h.Kind == nil || *h.Kind < 0 || *h.Kind == int64(e.Kind)) {
+			return true
+		}
+	}
+	return false
 }
 
 func export(t *testing.T, store string) map[string]nostr.Event {
@@ -212,11 +225,7 @@ func TestSync(t *testing.T) {
 			}
 			continue
 		}
-		inHole := false
-		for _, h := range r.Holes {
-			inHole = inHole || h.Lo <= int64(e.CreatedAt) && int64(e.CreatedAt) <= h.Hi && (h.Kind == nil || *h.Kind == int64(e.Kind))
-		}
-		if !inHole {
+		if !r.excuses(e) {
 			missing++
 			t.Errorf("event %s of %d, kind %d, is neither archived nor in a hole", e.ID, e.CreatedAt, e.Kind)
 		}
