@@ -65,6 +65,7 @@ func TestBudgetPerHost(t *testing.T) {
 		}
 		second.release()
 		other.release()
+		synctest.Wait() // until those that waited have released too
 		if len(b.hosts) != 0 {
 			t.Errorf("%d hosts remembered", len(b.hosts))
 		}
