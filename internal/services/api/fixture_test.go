@@ -12,10 +12,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
@@ -70,7 +72,7 @@ func newPostgres(t testing.TB) *postgres.DB {
 // newAPI returns an api that is always ready.
 func newAPI(st api.Store) *api.Service {
 	cfg := api.DefaultConfig()
-	cfg.REST.PerSecond = 10_000 // not in the way
+	cfg.REST.PerSecond, cfg.Timeout = 10_000, config.Duration(5*time.Minute) // not in the way
 	return api.New(cfg, st, api.Process{
 		Ready:   func(context.Context) error { return nil },
 		Metrics: telemetry.Handler(prometheus.NewRegistry()),
