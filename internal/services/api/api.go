@@ -185,11 +185,12 @@ func (s *Service) Run(ctx context.Context) error {
 // and whom it lets in is up to it.
 func (s *Service) bounded() net.Listener {
 	relay := s.cfg.Relay
-	l := &doorkeeper{Listener: s.listener, most: maxConnections + relay.Connections, open: map[string]int{}}
-	if l.each = l.most; relay.ClientHeader == "" {
-		l.each = maxFromOne + relay.PerClient
+	most := maxConnections + relay.Connections
+	each := most
+	if relay.ClientHeader == "" {
+		each = maxFromOne + relay.PerClient
 	}
-	return l
+	return &doorkeeper{s.listener, answer.NewSeats(most, each)}
 }
 
 func (s *Service) handler() http.Handler {

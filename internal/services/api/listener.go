@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"bigbrotr/internal/services/api/answer"
 	"bigbrotr/internal/services/api/face"
 )
 
@@ -13,12 +14,7 @@ import (
 // all or of one client address, so that nobody keeps the others out.
 type doorkeeper struct {
 	net.Listener
-	most int // connections
-	each int // of one client address
-
-	mu   sync.Mutex
-	all  int
-	open map[string]int // by client
+	seats *answer.Seats
 }
 
 // Accept returns the next connection that may stay.
@@ -33,30 +29,10 @@ func (l *doorkeeper) Accept() (net.Conn, error) {
 			host = "" // no address of TCP
 		}
 		client := face.ClientAt(host)
-		if l.enter(client) {
-			return &guest{Conn: conn, leave: sync.OnceFunc(func() { l.leave(client) })}, nil
+		if l.seats.Enter(client) {
+			return &guest{Conn: conn, leave: sync.OnceFunc(func() { l.seats.Leave(client) })}, nil
 		}
 		turnAway(conn)
-	}
-}
-
-func (l *doorkeeper) enter(client string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.all >= l.most || l.open[client] >= l.each {
-		return false
-	}
-	l.all++
-	l.open[client]++
-	return true
-}
-
-func (l *doorkeeper) leave(client string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.all--
-	if l.open[client]--; l.open[client] == 0 {
-		delete(l.open, client)
 	}
 }
 

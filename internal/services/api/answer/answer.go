@@ -1,5 +1,6 @@
 // Package answer owns what pages and REST answer alike: what does not change,
-// plain text, and what a client may know of an error.
+// plain text, and what a client may know of an error; and how many clients may take
+// what there is little of.
 package answer
 
 import (

@@ -67,7 +67,7 @@ func (a *API) getExport(ctx context.Context, in *exportInput) (*huma.StreamRespo
 		limit = min(limit, in.Limit)
 	}
 	who := a.options.Client(in.request)
-	if !a.exports.enter(who) {
+	if !a.exports.Enter(who) {
 		return nil, huma.NewError(http.StatusServiceUnavailable, errBusy.Error())
 	}
 	// The first event is read before the answer begins: what fails then is a
@@ -76,11 +76,11 @@ func (a *API) getExport(ctx context.Context, in *exportInput) (*huma.StreamRespo
 	first, err, more := next()
 	if more && err != nil {
 		stop()
-		a.exports.leave(who)
+		a.exports.Leave(who)
 		return nil, a.problem(ctx, err)
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
-		defer a.exports.leave(who)
+		defer a.exports.Leave(who)
 		defer stop()
 		a.export(hc, in.Format, limit, func(yield func(query.Found, error) bool) {
 			for e, err, more := first, error(nil), more; more && yield(e, err); {

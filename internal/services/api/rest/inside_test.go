@@ -107,22 +107,6 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
-// TestSeats checks that one client cannot take all.
-func TestSeats(t *testing.T) {
-	s := newSeats(10, 5)
-	var have []bool
-	for _, who := range []string{"a", "a", "a", "b", "b", "c", "c", "d", "d", "e", "e", "f"} {
-		have = append(have, s.enter(who))
-	}
-	if want := "[true true false true true true true true true true true false]"; fmt.Sprint(have) != want {
-		t.Errorf("entered %v, want %s", have, want)
-	}
-	s.leave("a")
-	if !s.enter("f") || len(s.taken) != 6 {
-		t.Errorf("taken by %v", s.taken)
-	}
-}
-
 // FuzzMark reads any text as the id of an event of the stream.
 func FuzzMark(f *testing.F) {
 	f.Add(mark{Events: "1.2", Relays: 3}.String())

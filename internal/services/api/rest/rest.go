@@ -92,18 +92,21 @@ type API struct {
 
 	mux     http.Handler
 	clients *clients
-	exports *seats
-	streams *seats
+	exports *answer.Seats
+	streams *answer.Seats
 	news    *news
 	alive   prepared
 }
+
+// seats are a number of them of which one client may take a part.
+func seats(most, part int) *answer.Seats { return answer.NewSeats(most, max(most/part, 1)) }
 
 // New returns an API that answers from a catalogue. What is newly archived is
 // read from st.
 func New(cfg Config, catalogue *query.Catalogue, st Store, options Options) *API {
 	a := &API{
 		cfg: cfg, options: options, query: catalogue, log: options.Log,
-		clients: newClients(cfg), exports: newSeats(cfg.Exports, 2), streams: newSeats(cfg.Streams, 10),
+		clients: newClients(cfg), exports: seats(cfg.Exports, 2), streams: seats(cfg.Streams, 10),
 		news: newNews(st, options.Timeout, options.Log),
 	}
 	a.mux = a.routes()

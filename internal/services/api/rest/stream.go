@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -102,16 +101,16 @@ func (a *API) getStream(ctx context.Context, in *streamInput) (*huma.StreamRespo
 		return nil, a.problem(ctx, err)
 	}
 	who := a.options.Client(in.request)
-	if !a.streams.enter(who) {
+	if !a.streams.Enter(who) {
 		return nil, huma.NewError(http.StatusServiceUnavailable, errBusy.Error())
 	}
 	begin, err := a.news.join(ctx)
 	if err != nil {
-		a.streams.leave(who)
+		a.streams.Leave(who)
 		return nil, a.problem(ctx, err)
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
-		defer a.streams.leave(who)
+		defer a.streams.Leave(who)
 		defer a.news.leave()
 		r, w := humago.Unwrap(hc)
 		w.Header().Set("Content-Type", streamType)
@@ -289,38 +288,4 @@ func (s *sender) write(text []byte) error {
 		return err
 	}
 	return s.control.Flush()
-}
-
-// seats are what a bounded number of clients may take at a time.
-type seats struct {
-	most, each int
-
-	mu    sync.Mutex
-	taken map[string]int
-	all   int
-}
-
-// newSeats returns seats of which one client may take a part.
-func newSeats(most, part int) *seats {
-	return &seats{most: most, each: max(most/part, 1), taken: map[string]int{}}
-}
-
-func (s *seats) enter(who string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all >= s.most || s.taken[who] >= s.each {
-		return false
-	}
-	s.all++
-	s.taken[who]++
-	return true
-}
-
-func (s *seats) leave(who string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all--
-	if s.taken[who]--; s.taken[who] == 0 {
-		delete(s.taken, who)
-	}
 }
