@@ -71,7 +71,8 @@ type pass struct {
 	calibrates bool
 	// What takes more requests than a relay may allow in a visit goes on in the
 	// next one: lists in the place of a filter, the second that is got by kinds, and
-	// the look for kinds that no list names. kindChunk is how many kinds the relay takes, 0 when not known.
+	// the look for kinds that no list names. kindChunk is how many kinds the relay
+	// takes, 0 when not known.
 	walked    map[store.FilterID]bool // as far as a filter gets that has events hidden
 	dense     *dense
 	swept     *kindSet

@@ -277,11 +277,9 @@ func (x *exchange) split(most int64) []store.Interval {
 	if lo >= hi {
 		return nil
 	}
-	// Hardly anything is older than Nostr.
-	const birth = 1_604_188_800
 	cut := lo + (hi-lo)/2
-	if lo < birth && hi > birth {
-		cut = birth - 1
+	if lo < nostrBirth && hi > nostrBirth { // hardly anything is older
+		cut = nostrBirth - 1
 	}
 	var n int64
 	for _, d := range x.days {
