@@ -14,15 +14,12 @@ import (
 )
 
 // The ages of the directory: at which it is read anew while somebody asks, unless
-// reading it takes too large a part of the time, and up to which it is given. While
-// nobody asks it is read as often as once in directoryIdle, and who asks then is
-// given that.
+// reading it takes too large a part of the time, and up to which it is given.
 const (
 	directoryEvery = time.Second
 	directoryPart  = 20
 	directoryFresh = 10 * time.Second
 	directoryIdle  = time.Minute // after which nobody asks
-	directoryOld   = 2 * directoryIdle
 )
 
 // directory holds what lists tell of the relays in memory: any of their columns
@@ -31,13 +28,11 @@ const (
 type directory struct {
 	store   Store
 	loading chan struct{} // one entry: the right to read it anew
-	wake    chan struct{} // one entry: somebody was given an old one
 
 	mu    sync.Mutex
 	now   *relays // nil: not read yet
 	asked time.Time
 	took  time.Duration // to read it
-	kept  bool          // somebody reads it anew
 }
 
 // relays are the relays in the set, as of a moment.
@@ -57,18 +52,10 @@ type entry struct {
 // get returns the directory, which is not to be changed.
 func (d *directory) get(ctx context.Context) (*relays, error) {
 	d.mu.Lock()
-	now, kept := d.now, d.kept
+	now := d.now
 	d.asked = time.Now()
 	d.mu.Unlock()
-	switch {
-	case now == nil:
-	case time.Since(now.at) < directoryFresh:
-		return now, nil
-	case kept && time.Since(now.at) < directoryOld:
-		select {
-		case d.wake <- struct{}{}:
-		default:
-		}
+	if now != nil && time.Since(now.at) < directoryFresh {
 		return now, nil
 	}
 	return d.reload(ctx, directoryFresh)
@@ -145,40 +132,27 @@ func (n *relays) find(url relay.URL) *Relay {
 	return &n.byURL[i].Relay
 }
 
-// Run reads the lists of relays and keeps them fresh, so that nobody has to wait
-// for them, until ctx ends. Without it they are read when they are asked for and
-// old.
+// Run keeps the lists of relays fresh while somebody asks for them, so that
+// nobody has to wait for them, until ctx ends. Without it they are read when they
+// are asked for and old.
 func (c *Catalogue) Run(ctx context.Context) {
-	c.directory.keep(true)
-	defer c.directory.keep(false)
 	tick := time.NewTicker(directoryEvery)
 	defer tick.Stop()
 	for {
-		// Who asks next meets the same error, and tells of it.
-		_, _ = c.directory.reload(ctx, c.directory.due())
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-c.directory.wake:
+		}
+		d := &c.directory
+		d.mu.Lock()
+		wanted, age := time.Since(d.asked) < directoryIdle, min(directoryPart*d.took, directoryFresh/2)
+		d.mu.Unlock()
+		if wanted {
+			// Who asks next meets the same error, and tells of it.
+			_, _ = d.reload(ctx, max(age, directoryEvery/2))
 		}
 	}
-}
-
-func (d *directory) keep(kept bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.kept = kept
-}
-
-// due is the age at which it is read anew.
-func (d *directory) due() time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if time.Since(d.asked) >= directoryIdle {
-		return directoryIdle
-	}
-	return max(min(directoryPart*d.took, directoryFresh/2), directoryEvery/2)
 }
 
 // Alive are the relays that can be opened now.

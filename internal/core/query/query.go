@@ -54,7 +54,7 @@ type Catalogue struct {
 func New(st Store) *Catalogue {
 	return &Catalogue{
 		store: st, reading: make(chan struct{}, 1),
-		directory:   directory{store: st, loading: make(chan struct{}, 1), wake: make(chan struct{}, 1)},
+		directory:   directory{store: st, loading: make(chan struct{}, 1)},
 		replication: replication{reading: make(chan struct{}, 1)},
 	}
 }

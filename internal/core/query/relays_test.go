@@ -2,13 +2,10 @@ package query_test
 
 import (
 	stdcmp "cmp"
-	"context"
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -187,58 +184,6 @@ func TestAlive(t *testing.T) {
 }
 
 // TestRelay reads one relay in full, by every way to name it.
-// listed is a store that counts how often lists of relays are read.
-type listed struct {
-	*sqlite.DB
-	n atomic.Int64
-}
-
-func (c *listed) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.RelaySummary, error) {
-	c.n.Add(1)
-	return c.DB.RelaySummaries(ctx, q)
-}
-
-// TestKept: lists are read before anybody asks for them, seldom while nobody does,
-// and nobody waits for them then.
-func TestKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		st := &listed{DB: newStore(t)}
-		land(t, st.DB, 8)
-		c := query.New(st)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); c.Run(ctx) }()
-		defer func() { cancel(); <-done }()
-		total := func() int {
-			page, err := c.Relays(t.Context(), query.RelayQuery{Limit: 100})
-			must(t, err)
-			return len(page.Relays)
-		}
-		synctest.Wait()
-		if n := st.n.Load(); n != 1 {
-			t.Fatalf("read %d times before anybody asked", n)
-		}
-		if n := total(); n != 8 || st.n.Load() != 1 {
-			t.Fatalf("%d relays, read %d times", n, st.n.Load())
-		}
-		time.Sleep(2 * time.Minute) // the second of them without a question
-		before := st.n.Load()
-		time.Sleep(10 * time.Minute)
-		if n := st.n.Load() - before; n < 9 || n > 10 {
-			t.Errorf("read %d times in ten minutes without a question", n)
-		}
-		land(t, st.DB, 9)
-		time.Sleep(30 * time.Second)
-		if n := total(); n != 8 {
-			t.Errorf("whoever asks first waited for a list of %d", n)
-		}
-		synctest.Wait()
-		if n := total(); n != 9 {
-			t.Errorf("%d relays after that", n)
-		}
-	})
-}
-
 func TestRelay(t *testing.T) {
 	db := newStore(t)
 	land(t, db, 4)
