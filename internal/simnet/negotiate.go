@@ -87,6 +87,9 @@ func (c *conversation) negotiate(ctx context.Context, be *Behaviour, a ask) erro
 	n := &be.Negentropy
 	r := c.relay
 	occasion := r.counters.negs.Add(1)
+	if a.Label == nostr.LabelNegOpen {
+		r.counters.opens.Add(1)
+	}
 	if err := wait(ctx, be.Latency); err != nil {
 		return err
 	}

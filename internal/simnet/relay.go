@@ -44,8 +44,8 @@ const maxAsked = 10_000
 // counters are the totals behind Stats.
 type counters struct {
 	accepted, handshakes, requests, answered atomic.Int64
-	counts, negs, closes, infos              atomic.Int64
-	events, frames, bytes, refused           atomic.Int64
+	counts, negs, opens, closes, infos       atomic.Int64
+	events, frames, payload, bytes, refused  atomic.Int64
 	open, maxOpen, maxSubs                   atomic.Int64
 }
 
@@ -59,11 +59,13 @@ type Stats struct {
 	Requests    int64 // REQs received
 	Counts      int64 // COUNTs received
 	Negs        int64 // NEG-OPENs and NEG-MSGs received
+	Opens       int64 // of those, NEG-OPENs
 	Closes      int64 // CLOSEs received
 	Infos       int64 // NIP-11 requests
 	Refused     int64 // REQs and COUNTs refused
 	Events      int64 // EVENT messages sent, forged and repeated ones too
 	Frames      int64 // messages sent
+	Payload     int64 // bytes of these messages, before they are compressed
 	Bytes       int64 // sent on all connections, as compressed
 }
 
@@ -77,8 +79,8 @@ func (r *Relay) Stats() Stats {
 		Connections: c.accepted.Load(), Sessions: c.handshakes.Load(),
 		Open: c.open.Load(), MaxOpen: c.maxOpen.Load(), MaxSubs: c.maxSubs.Load(),
 		Requests: c.requests.Load(), Counts: c.counts.Load(), Closes: c.closes.Load(),
-		Negs: c.negs.Load(), Infos: c.infos.Load(), Refused: c.refused.Load(),
-		Events: c.events.Load(), Frames: c.frames.Load(), Bytes: c.bytes.Load(),
+		Negs: c.negs.Load(), Opens: c.opens.Load(), Infos: c.infos.Load(), Refused: c.refused.Load(),
+		Events: c.events.Load(), Frames: c.frames.Load(), Payload: c.payload.Load(), Bytes: c.bytes.Load(),
 	}
 }
 

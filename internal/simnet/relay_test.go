@@ -70,12 +70,12 @@ func TestCount(t *testing.T) {
 		if test.end == session.Idle || test.end == session.Notice {
 			o = quick
 		}
-		got, end, err := open(t, add(t, n, test.be, events...), o).Count(t.Context(), nostr.Filter{})
+		got, page, err := open(t, add(t, n, test.be, events...), o).Count(t.Context(), nostr.Filter{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if int(got.Count) != test.count || got.Approximate != test.approximate || end.Kind != test.end {
-			t.Errorf("%+v: %d approximate %v, ended by %s", test.be, got.Count, got.Approximate, end.Kind)
+		if int(got.Count) != test.count || got.Approximate != test.approximate || page.End.Kind != test.end {
+			t.Errorf("%+v: %d approximate %v, ended by %s", test.be, got.Count, got.Approximate, page.End.Kind)
 		}
 	}
 }

@@ -513,6 +513,7 @@ func (c *conversation) eose(ctx context.Context, sub string, hints nostr.Hints) 
 
 func (c *conversation) write(ctx context.Context, b []byte) error {
 	c.relay.counters.frames.Add(1)
+	c.relay.counters.payload.Add(int64(len(b)))
 	return c.ws.WriteMessage(ctx, b)
 }
 

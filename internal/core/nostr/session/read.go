@@ -203,6 +203,9 @@ func (s *Session) answer(q *request, m *nostr.Message, size int) bool {
 	}
 	q.notice.at = 0
 	q.page.Bytes += int64(size)
+	if q.stood != nil {
+		s.stats.tail.Add(int64(size))
+	}
 	switch m.Label {
 	case nostr.LabelEOSE:
 		if q.stood != nil {

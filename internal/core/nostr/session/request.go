@@ -97,16 +97,16 @@ func (s *Session) req(ctx context.Context, visit func([]byte) error, stood func(
 	return r.page, err
 }
 
-// Count asks how many events match the filter. The terminal's kind is Counted
-// when an answer came.
-func (s *Session) Count(ctx context.Context, f nostr.Filter) (nostr.CountResult, Terminal, error) {
+// Count asks how many events match the filter. The kind of the page's end is
+// Counted when an answer came.
+func (s *Session) Count(ctx context.Context, f nostr.Filter) (nostr.CountResult, Page, error) {
 	r, err := s.run(ctx, nil, nil, func(dst []byte, sub string) []byte {
 		return nostr.AppendCOUNT(dst, sub, f)
 	})
 	if r == nil {
-		return nostr.CountResult{}, Terminal{}, err
+		return nostr.CountResult{}, Page{}, err
 	}
-	return r.count, r.page.End, err
+	return r.count, r.page, err
 }
 
 // run sends a request and waits for its end.

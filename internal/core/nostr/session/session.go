@@ -149,7 +149,7 @@ func (c *clock) now() int64 { return int64(time.Since(c.begin)) }
 // stats are the totals behind Stats.
 type stats struct {
 	requests, messages, events, late, malformed, oversize, unknown, notices atomic.Int64
-	in, out                                                                 atomic.Int64
+	in, out, tail                                                           atomic.Int64
 }
 
 // Stats are totals since the session began.
@@ -164,13 +164,14 @@ type Stats struct {
 	Notices   int64
 
 	PayloadIn, PayloadOut int64 // bytes of messages, uncompressed
+	PayloadTail           int64 // of PayloadIn, those of tails
 	WireIn, WireOut       int64 // bytes on the connection, TLS included
 
 	// LastHeard is when the relay last sent anything, a pong included.
 	LastHeard time.Time
 }
 
-// Page is what came of one REQ.
+// Page is what came of one REQ or COUNT.
 type Page struct {
 	End Terminal
 	// Sub is the subscription id, for Session.Late.
@@ -276,7 +277,7 @@ func (s *Session) Stats() Stats {
 		Requests: s.stats.requests.Load(), Messages: s.stats.messages.Load(), Events: s.stats.events.Load(),
 		Late: s.stats.late.Load(), Malformed: s.stats.malformed.Load(), Oversize: s.stats.oversize.Load(),
 		Unknown: s.stats.unknown.Load(), Notices: s.stats.notices.Load(),
-		PayloadIn: s.stats.in.Load(), PayloadOut: s.stats.out.Load(), WireIn: in, WireOut: out,
+		PayloadIn: s.stats.in.Load(), PayloadOut: s.stats.out.Load(), PayloadTail: s.stats.tail.Load(), WireIn: in, WireOut: out,
 		LastHeard: s.clock.begin.Add(time.Duration(s.clock.heard.Load())),
 	}
 }

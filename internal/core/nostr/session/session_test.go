@@ -326,8 +326,8 @@ func TestTerminals(t *testing.T) {
 				if err != nil || again.End != page.End {
 					t.Errorf("second request: %+v, %v", again.End, err)
 				}
-				if _, end, err := s.Count(t.Context(), nostr.Filter{}); err != nil || end != page.End {
-					t.Errorf("count: %+v, %v", end, err)
+				if _, counted, err := s.Count(t.Context(), nostr.Filter{}); err != nil || counted.End != page.End {
+					t.Errorf("count: %+v, %v", counted.End, err)
 				}
 			})
 		}
@@ -497,9 +497,12 @@ func TestCount(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := dialRelay(t, play(t, func(c *session.Conn, sub string) { say(c, sub, tt.answer) }), session.Options{})
-			got, end, err := s.Count(t.Context(), nostr.Filter{})
-			if err != nil || end != tt.end {
-				t.Errorf("end %+v, error %v, want %+v", end, err, tt.end)
+			got, page, err := s.Count(t.Context(), nostr.Filter{})
+			if err != nil || page.End != tt.end {
+				t.Errorf("end %+v, error %v, want %+v", page.End, err, tt.end)
+			}
+			if want := len(fmt.Sprintf(tt.answer, page.Sub)); page.Bytes != int64(want) {
+				t.Errorf("%d bytes, want %d", page.Bytes, want)
 			}
 			if d := cmp.Diff(tt.want, got); d != "" {
 				t.Errorf("count (-want +got):\n%s", d)

@@ -231,14 +231,14 @@ func (t *Target) informs(context.Context) (string, Verdict) { return "", Kept }
 
 // counts asks how many events of a kind there are.
 func (t *Target) counts(ctx context.Context) (string, Verdict) {
-	_, end, err := t.session.Count(ctx, nostr.Filter{Kinds: []nostr.Kind{1}})
+	_, page, err := t.session.Count(ctx, nostr.Filter{Kinds: []nostr.Kind{1}})
 	switch {
 	case err != nil:
 		return "", Untested
-	case end.Kind == session.Counted:
+	case page.End.Kind == session.Counted:
 		return "", Kept
 	}
-	return end.Kind.String(), Broken
+	return page.End.Kind.String(), Broken
 }
 
 // searches for a word that nobody has written: who finds something ignores what
