@@ -90,6 +90,8 @@ func fill(t *testing.T, db database) {
 		}},
 	}}))
 	must(db.SaveCalibration(ctx, store.Calibration{Relay: relays[1].ID, At: copiedAt, Limit: 500, Order: store.OrderNewest, Counts: true}))
+	must(db.AddCost(ctx, relays[0].ID, store.WayVisit, store.Spent{ID: -7, At: copiedAt, Cost: store.Cost{Requests: 5, Bytes: 1 << 40, Received: 4, New: 3, Known: 1}}))
+	must(db.AddCost(ctx, relays[0].ID, store.WayTail, store.Spent{ID: 7, At: copiedAt, Cost: store.Cost{Requests: 1}}))
 	key := nostr.GenerateKey()
 	for n, r := range relays {
 		var events []nostr.Event

@@ -107,6 +107,7 @@ type RelaySummary struct {
 	Named    int64 // ids that it has, by the sums; 0 while none are kept
 	Withheld int64 // ids of those that it does not deliver
 	Refused  int64 // ids of those that are not to be archived
+	Cost     CostSum
 }
 
 // Summarize puts the claims of a relay together: those of all events, whose

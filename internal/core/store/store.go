@@ -72,6 +72,7 @@ type Store interface {
 	Coverages
 	Paces
 	Tails
+	Costs
 	Samples
 	Holdings
 	Checks

@@ -65,6 +65,9 @@ type Beat struct {
 	Owner   string
 	Until   int64  // to when their leases are prolonged
 	Tails   []Tail // Relay, Since, Heard and Alive of each
+	// Spent is what they have cost since the beat before, of those of which it is
+	// anything; of tails that are lost it is not counted.
+	Spent map[RelayID]Spent
 }
 
 // TailTotals are the figures of all tails.

@@ -163,6 +163,17 @@ var Tables = []Table{
 		{"day", Integer},
 		{"bytes", Integer},
 	}},
+	{"cost", 2, []Column{
+		{"relay_id", Integer},
+		{"way", Text},
+		{"since", Integer},
+		{"requests", Integer},
+		{"bytes", Integer},
+		{"received", Integer},
+		{"fresh", Integer},
+		{"known", Integer},
+		{"last", Integer},
+	}},
 	{"work", 2, []Column{{"service", Text}, {"relay_id", Integer}, {"due_at", Integer}, {"attempts", Integer}}},
 	{"job", 1, []Column{
 		{"id", Blob}, {"customer", Blob}, {"at", Integer}, {"request", Blob}, {"state", Text}, {"payment", Blob}, {"answer", Blob}, {"due_at", Integer},

@@ -637,7 +637,12 @@ func (db *DB) RelaySummaries(ctx context.Context, query store.RelayQuery) (summa
 		if err != nil {
 			return err
 		}
+		costs, err := readCosts(ctx, q, ids)
+		if err != nil {
+			return err
+		}
 		for i := range summaries {
+			summaries[i].Cost = costs[summaries[i].ID]
 			summaries[i].Summarize(claims[summaries[i].ID], store.FilterID(open))
 		}
 		return nil

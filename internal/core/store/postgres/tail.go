@@ -156,10 +156,16 @@ func (db *DB) SaveTails(ctx context.Context, beat store.Beat) ([]store.RelayID, 
 		if err != nil {
 			return err
 		}
+		var costs pgx.Batch
 		for _, id := range ours {
 			if !slices.Contains(standing, id) {
 				lost = append(lost, store.RelayID(id))
+			} else if spent, ok := beat.Spent[store.RelayID(id)]; ok {
+				costs.Queue(sqlAddCost, costArgs(store.RelayID(id), store.WayTail, spent)...)
 			}
+		}
+		if err := tx.SendBatch(ctx, &costs).Close(); err != nil {
+			return err
 		}
 		rows, err = tx.Query(ctx, sqlMovedTails, ours)
 		if err != nil {

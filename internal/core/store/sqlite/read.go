@@ -641,7 +641,16 @@ func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.R
 			if err != nil {
 				return err
 			}
+			ids := make([]store.RelayID, len(summaries))
 			for i := range summaries {
+				ids[i] = summaries[i].ID
+			}
+			costs, err := c.costs(ctx, ids)
+			if err != nil {
+				return err
+			}
+			for i := range summaries {
+				summaries[i].Cost = costs[summaries[i].ID]
 				var claims []store.Coverage
 				if err := c.query(ctx, func(r row) bool {
 					claims = append(claims, scanCoverage(r))

@@ -120,6 +120,11 @@ func (db *DB) SaveTails(ctx context.Context, beat store.Beat) ([]store.RelayID, 
 			if _, err := w.c.exec(sqlSaveTail, int64(one.Relay), one.Since, one.Heard, one.Alive); err != nil {
 				return err
 			}
+			if spent, ok := beat.Spent[one.Relay]; ok {
+				if err := w.addCost(one.Relay, store.WayTail, spent); err != nil {
+					return err
+				}
+			}
 			if one.Heard > before.Heard {
 				before.Heard = one.Heard
 				if err := w.raise(before); err != nil {

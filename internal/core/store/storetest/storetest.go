@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"coverage", testCoverages},
 		{"pace", testPaces},
 		{"tail", testTails},
+		{"cost", testCosts},
 		{"holding", testHoldings},
 		{"check", testChecks},
 		{"alert", testAlerts},
