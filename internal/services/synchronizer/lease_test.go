@@ -64,8 +64,8 @@ func (s *sloth) Reconcile(context.Context, nostr.Filter, []byte, func([]byte) ([
 	return session.Reconciliation{End: session.Terminal{Kind: session.Closed}, SentAt: time.Now()}, nil
 }
 
-func (s *sloth) Count(ctx context.Context, _ nostr.Filter) (nostr.CountResult, session.Terminal, error) {
-	return nostr.CountResult{}, session.Terminal{}, wait(ctx, s.answer)
+func (s *sloth) Count(ctx context.Context, _ nostr.Filter) (nostr.CountResult, session.Page, error) {
+	return nostr.CountResult{}, session.Page{}, wait(ctx, s.answer)
 }
 
 func (s *sloth) Late(string) session.Late { return session.Late{} }

@@ -43,6 +43,7 @@ func (c Config) signer() session.Signer {
 type login struct {
 	*session.Session
 	signer session.Signer
+	spent  func(bytes int64) // counts a request that is sent again
 	tried  bool
 	result store.AuthResult
 }
@@ -69,12 +70,16 @@ func (l *login) open(ctx context.Context) (bool, error) {
 }
 
 // wanted reports whether a request that has ended is to be sent again, because
-// the relay wanted to know who asks, and was told.
-func (l *login) wanted(ctx context.Context, end session.Terminal) (bool, error) {
+// the relay wanted to know who asks, and was told. The answer so far had bytes.
+func (l *login) wanted(ctx context.Context, end session.Terminal, bytes int64) (bool, error) {
 	if end.Cause() != dial.CauseReadAuth {
 		return false, nil
 	}
-	return l.open(ctx)
+	opened, err := l.open(ctx)
+	if opened {
+		l.spent(bytes)
+	}
+	return opened, err
 }
 
 // closed notes that a relay that took our key lets us in no more than before.
@@ -90,7 +95,7 @@ func (l *login) Req(ctx context.Context, f nostr.Filter, visit func(raw []byte) 
 	if err != nil || p.Events > 0 {
 		return p, err
 	}
-	again, err := l.wanted(ctx, p.End)
+	again, err := l.wanted(ctx, p.End, p.Bytes)
 	if err != nil || !again {
 		return p, err
 	}
@@ -100,14 +105,14 @@ func (l *login) Req(ctx context.Context, f nostr.Filter, visit func(raw []byte) 
 }
 
 // Count implements pager.
-func (l *login) Count(ctx context.Context, f nostr.Filter) (nostr.CountResult, session.Terminal, error) {
-	n, end, err := l.Session.Count(ctx, f)
+func (l *login) Count(ctx context.Context, f nostr.Filter) (nostr.CountResult, session.Page, error) {
+	n, p, err := l.Session.Count(ctx, f)
 	if err != nil {
-		return n, end, err
+		return n, p, err
 	}
-	again, err := l.wanted(ctx, end)
+	again, err := l.wanted(ctx, p.End, p.Bytes)
 	if err != nil || !again {
-		return n, end, err
+		return n, p, err
 	}
 	return l.Session.Count(ctx, f)
 }
@@ -118,7 +123,7 @@ func (l *login) Reconcile(ctx context.Context, f nostr.Filter, first []byte, ste
 	if err != nil || r.Rounds > 0 {
 		return r, err
 	}
-	again, err := l.wanted(ctx, r.End)
+	again, err := l.wanted(ctx, r.End, r.Bytes)
 	if err != nil || !again {
 		return r, err
 	}

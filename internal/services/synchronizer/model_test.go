@@ -248,15 +248,15 @@ func (m *model) Req(ctx context.Context, f nostr.Filter, visit func([]byte) erro
 	return out, nil
 }
 
-func (m *model) Count(_ context.Context, f nostr.Filter) (nostr.CountResult, session.Terminal, error) {
+func (m *model) Count(_ context.Context, f nostr.Filter) (nostr.CountResult, session.Page, error) {
 	if m.closed {
-		return nostr.CountResult{}, session.Terminal{}, errGone
+		return nostr.CountResult{}, session.Page{}, errGone
 	}
 	if !m.counts {
-		return nostr.CountResult{}, session.Terminal{Kind: session.Closed, Prefix: "unsupported"}, nil
+		return nostr.CountResult{}, session.Page{End: session.Terminal{Kind: session.Closed, Prefix: "unsupported"}}, nil
 	}
 	m.sent++
-	return nostr.CountResult{Count: int64(len(m.matching(f)))}, session.Terminal{Kind: session.Counted}, nil
+	return nostr.CountResult{Count: int64(len(m.matching(f)))}, session.Page{End: session.Terminal{Kind: session.Counted}}, nil
 }
 
 // Late forgets what is older than the last 16 answers, as sessions do.

@@ -18,7 +18,7 @@ import (
 // model of a relay in its place.
 type pager interface {
 	Req(ctx context.Context, f nostr.Filter, visit func(raw []byte) error) (session.Page, error)
-	Count(ctx context.Context, f nostr.Filter) (nostr.CountResult, session.Terminal, error)
+	Count(ctx context.Context, f nostr.Filter) (nostr.CountResult, session.Page, error)
 	Reconcile(ctx context.Context, f nostr.Filter, first []byte, step func(payload []byte) ([]byte, error)) (session.Reconciliation, error)
 	Late(sub string) session.Late
 }
@@ -669,9 +669,10 @@ func (v *visit) count(ctx context.Context, f nostr.Filter, win store.Interval) (
 	f, _ = v.bounds(f, win)
 	asking, cancel := context.WithTimeout(ctx, countPatience)
 	defer cancel()
-	n, end, err := v.pager.Count(asking, f)
-	v.spent(0)
+	n, got, err := v.pager.Count(asking, f)
+	v.spent(got.Bytes)
 	v.look()
+	end := got.End
 	if _, err := v.heed(ctx, &end, ""); err != nil {
 		return 0, false, err
 	}

@@ -41,6 +41,11 @@ type Report struct {
 	Tail  TailReport `json:"tail"`
 }
 
+// Cost is what the visit has cost and brought.
+func (r *Report) Cost() store.Cost {
+	return store.Cost{Requests: r.Requests, Bytes: r.BytesReceived, Received: r.EventsReceived, New: r.New, Known: r.Known}
+}
+
 // TailReport says what is known of a relay by what arrives there. Times are Unix
 // seconds.
 type TailReport struct {

@@ -162,6 +162,7 @@ type Store interface {
 	store.Archive
 	store.Coverages
 	store.Paces
+	store.Costs
 	store.Holdings
 	store.Tails
 	store.Samples
@@ -383,7 +384,7 @@ func (s *Service) visit(ctx context.Context, r store.Relay, b budget, progress f
 			}
 		}
 		if sess, ok := p.(*session.Session); ok {
-			p = &login{Session: sess, signer: signer}
+			p = &login{Session: sess, signer: signer, spent: v.spent}
 		}
 		return p, leave, nil
 	}

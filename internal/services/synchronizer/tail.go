@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -54,12 +55,15 @@ type tail struct {
 	heard   int64
 	session *session.Session // nil until it stands
 	taken   arena
-	last    int64 // when the newest of taken came
-	busy    bool  // a batch is being gathered or saved
-	err     error // of saving
-	noise   int64 // messages that could not be read, at the last look
-	visited bool  // a visit has the connection
-	left    bool  // the tail has ended meanwhile: the visit closes it
+	last    int64            // when the newest of taken came
+	busy    bool             // a batch is being gathered or saved
+	cost    store.Cost       // since it was asked for last, but for bytes
+	wire    *session.Session // as session, and kept when the tail has ended
+	counted int64            // bytes that came by wire until then
+	err     error            // of saving
+	noise   int64            // messages that could not be read, at the last look
+	visited bool             // a visit has the connection
+	left    bool             // the tail has ended meanwhile: the visit closes it
 }
 
 func newTail(t *Tails, work store.Work) *tail {
@@ -74,6 +78,22 @@ func (t *tail) life() (since, heard int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.since, t.heard
+}
+
+// spent takes what the tail has cost since it was asked for last; false when that
+// is nothing.
+func (t *tail) spent() (store.Spent, bool) {
+	t.mu.Lock()
+	cost := t.cost
+	t.cost = store.Cost{}
+	if t.wire != nil {
+		all := t.wire.Stats().PayloadTail
+		cost.Bytes, t.counted = all-t.counted, all
+	}
+	t.mu.Unlock()
+	t.tails.s.sums.requests.Add(float64(cost.Requests))
+	t.tails.s.sums.bytes.Add(float64(cost.Bytes))
+	return store.Spent{ID: rand.Int64(), At: t.tails.s.now().Unix(), Cost: cost}, cost != store.Cost{}
 }
 
 // cancel ends the tail.
@@ -139,6 +159,10 @@ func (t *tail) follow(ctx context.Context) (dial.Cause, error) {
 		}
 	}()
 
+	t.mu.Lock()
+	t.wire = sess
+	t.mu.Unlock()
+
 	var cause dial.Cause
 	who := &login{Session: sess, signer: s.cfg.signer()}
 	for _, limit := range tailLimits {
@@ -175,6 +199,9 @@ func (t *tail) subscribe(ctx, until context.Context, sess *session.Session, limi
 	for i := range filters {
 		filters[i].Limit = &limit
 	}
+	t.mu.Lock()
+	t.cost.Requests++
+	t.mu.Unlock()
 	page, err := sess.Tail(until, filters, func(raw []byte) error {
 		if since, _ := t.life(); since == 0 {
 			if stored++; stored > staleEvents {
@@ -421,5 +448,10 @@ func (t *tail) archive(ctx context.Context, raws [][]byte) error {
 	}
 	s.sums.saved(saved, batch)
 	s.sums.arrived(saved, batch)
+	t.mu.Lock()
+	t.cost.Received += int64(len(raws))
+	t.cost.New += int64(saved.New)
+	t.cost.Known += int64(saved.Known + len(batch.Known))
+	t.mu.Unlock()
 	return nil
 }

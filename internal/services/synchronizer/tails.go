@@ -194,6 +194,9 @@ func (t *Tails) keep(ctx context.Context, one *tail) error {
 		ended := t.s.store.EndTail(saving, store.TailEnd{Relay: one.relay.ID, Since: since, Heard: heard, Cause: cause})
 		err = errors.Join(err, ended)
 	}
+	if spent, ok := one.spent(); ok {
+		err = errors.Join(err, t.s.store.AddCost(saving, one.relay.ID, store.WayTail, spent))
+	}
 	if err != nil {
 		return fmt.Errorf("tail %s: %w", one.relay.URL, err)
 	}
@@ -250,9 +253,14 @@ func (t *Tails) beat(ctx context.Context) error {
 	if len(held) == 0 {
 		return nil
 	}
-	beat := store.Beat{Service: TailName, Owner: t.s.owner, Until: t.s.now().Add(tailLease).Unix()}
+	beat := store.Beat{Service: TailName, Owner: t.s.owner, Until: t.s.now().Add(tailLease).Unix(), Spent: map[store.RelayID]store.Spent{}}
 	for _, one := range held {
 		since, heard := one.life()
+		if since > 0 {
+			if spent, ok := one.spent(); ok {
+				beat.Spent[one.relay.ID] = spent
+			}
+		}
 		beat.Tails = append(beat.Tails, store.Tail{Relay: one.relay.ID, Since: since, Heard: heard, Alive: one.alive(t.s.now())})
 	}
 	lost, err := t.s.store.SaveTails(ctx, beat)

@@ -236,6 +236,58 @@ func testTailArchives(t *testing.T) {
 	}
 }
 
+// TestCostOfTails holds what is kept of the cost of a tail, and of a visit that
+// has its connection, against what the relay has seen of them.
+func TestCostOfTails(t *testing.T) { Bubble(testCostOfTails)(t) }
+
+func testCostOfTails(t *testing.T) {
+	for _, be := range []simnet.Behaviour{{Cap: 100}, {Cap: 100, RefuseZero: true}} {
+		be.Negentropy.As = simnet.NegClosed // by an answer that counts
+		s := newShore(t, 111)
+		r, row := s.add(be, history(1, 300)...)
+		check := func(when string, added int) {
+			t.Helper()
+			sums, err := s.db.Costs(t.Context(), []store.RelayID{row.ID})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, saw := sums[row.ID].Cost, r.Stats()
+			want := store.Cost{
+				Requests: saw.Requests + saw.Counts + saw.Opens, Bytes: saw.Payload, Received: saw.Events,
+				New: int64(added), Known: saw.Events - int64(added),
+			}
+			if got != want {
+				t.Errorf("%+v %s: kept %+v, the relay saw %+v", be, when, got, want)
+			}
+		}
+		s.stands(row)
+		s.beat()
+		fresh := 0
+		if be.RefuseZero {
+			fresh = 1 // the one event that such a relay is asked for
+			s.until("it is archived", func() bool { s.beat(); return r.Stats().Events > 0 })
+		}
+		check("as it stands", fresh)
+		late := slices.Concat(dated(2, 5, 2*365*86400), dated(3, 5, 3600))
+		r.Add(late...)
+		s.until("they are archived", func() bool { return s.held(row, late...) })
+		s.until("a beat is told of them", func() bool {
+			s.beat()
+			sums, err := s.db.CostTotal(t.Context())
+			return err == nil && sums.New == int64(fresh+len(late))
+		})
+		check("after arrivals", fresh+len(late))
+		s.visit(row)
+		s.beat()
+		check("after a visit", 300+len(late))
+		more := dated(4, 5, 60)
+		r.Add(more...)
+		s.until("they are archived", func() bool { return s.held(row, more...) })
+		s.end()
+		check("in the end", 300+len(late)+len(more))
+	}
+}
+
 // TestTailKeepsClaims shows what a tail is good for: claims stay true as what
 // arrives is archived, and nothing is read twice.
 func TestTailKeepsClaims(t *testing.T) { Bubble(testTailKeepsClaims)(t) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -505,6 +506,12 @@ func (v *visit) finish(ctx context.Context) error {
 	if v.daily > 0 {
 		if err := v.store.SavePaces(ctx, []store.Pace{v.relayPace.current()}); err != nil {
 			return fmt.Errorf("save bytes of the day: %w", err)
+		}
+	}
+	if v.report.Requests > 0 {
+		spent := store.Spent{ID: rand.Int64(), At: v.now().Unix(), Cost: v.report.Cost()}
+		if err := v.store.AddCost(ctx, v.relay.ID, store.WayVisit, spent); err != nil {
+			return err
 		}
 	}
 	return v.tellTail(ctx)
