@@ -34,6 +34,20 @@ type report struct {
 	Cause          string    `json:"cause"`
 
 	Tail json.RawMessage `json:"tail"`
+	Cost costs           `json:"cost"`
+}
+
+// costs is what reading relays has cost.
+type costs struct {
+	Since          int64   `json:"since"`
+	Requests       int64   `json:"requests"`
+	Bytes          int64   `json:"bytes_received"`
+	Received       int64   `json:"events_received"`
+	New            int64   `json:"new"`
+	Known          int64   `json:"known"`
+	BytesPerNew    float64 `json:"bytes_per_new"`
+	RequestsPerNew float64 `json:"requests_per_new"`
+	Duplicates     float64 `json:"duplicates"`
 }
 
 type covered struct {
@@ -247,7 +261,7 @@ func TestSyncJSON(t *testing.T) {
 	}
 	want := map[string]string{
 		"url": "string", "requests": "float64", "events_received": "float64", "bytes_received": "float64", "bytes_sent": "float64", "new": "float64",
-		"known": "float64", "claimed": "float64", "withheld": "float64", "gone": "float64", "negentropy": "string", "auth": "string", "authors": "float64", "coverage": "[]interface {}", "holes": "[]interface {}", "cause": "string", "tail": "map[string]interface {}",
+		"known": "float64", "claimed": "float64", "withheld": "float64", "gone": "float64", "negentropy": "string", "auth": "string", "authors": "float64", "coverage": "[]interface {}", "holes": "[]interface {}", "cause": "string", "tail": "map[string]interface {}", "cost": "map[string]interface {}",
 	}
 	lines := strings.Split(strings.TrimSpace(done.stdout), "\n")
 	if len(lines) != 2 {
@@ -417,8 +431,10 @@ func TestCost(t *testing.T) {
 	t.Parallel()
 	const events, pageCap = 20_000, 500
 	n := network(t, 8)
-	r := add(t, n, simnet.Behaviour{Cap: pageCap}, simnet.Generate(simnet.Plan{Seed: 8, Count: events, Since: 1_600_000_000, Until: 1_700_000_000})...)
+	be := simnet.Behaviour{Cap: pageCap, Negentropy: simnet.Negentropy{As: simnet.NegClosed}}
+	r := add(t, n, be, simnet.Generate(simnet.Plan{Seed: 8, Count: events, Since: 1_600_000_000, Until: 1_700_000_000})...)
 	store := folder(t)
+	begin := time.Now().Unix()
 	reports, code := archive(t, impatient, store, r)
 	one := reports[r.URL().String()]
 	if code != 0 || one.New != int64(r.Len()) {
@@ -429,8 +445,52 @@ func TestCost(t *testing.T) {
 	if most := 1.1*events/pageCap + 20; requests > most || ratio > 1.05 {
 		t.Errorf("%.0f REQs, %.3f of the events downloaded; at most %.0f and 1.05", requests, ratio, most)
 	}
-	if stats := r.Stats(); one.Requests < stats.Requests || one.EventsReceived != stats.Events {
-		t.Errorf("it reports %d requests and %d events of %d and %d", one.Requests, one.EventsReceived, stats.Requests, stats.Events)
+	// All of it is kept, to the byte, and shown by every command.
+	seen := func() costs {
+		s, fresh := r.Stats(), int64(r.Len())
+		c := costs{Requests: s.Requests + s.Counts + s.Opens, Bytes: s.Payload, Received: s.Events, New: fresh, Known: s.Events - fresh}
+		c.BytesPerNew, c.RequestsPerNew = float64(c.Bytes)/float64(fresh), float64(c.Requests)/float64(fresh)
+		c.Duplicates = float64(c.Known) / float64(c.Received)
+		return c
+	}
+	check := func(what string, have costs) {
+		t.Helper()
+		if want := seen(); have.Since < begin || have.Since > time.Now().Unix() {
+			t.Errorf("%s: counted since %d", what, have.Since)
+		} else if have.Since = 0; have != want {
+			t.Errorf("%s: %+v, the relay saw %+v", what, have, want)
+		}
+	}
+	if one.Requests != one.Cost.Requests || one.BytesReceived != one.Cost.Bytes || one.EventsReceived != one.Cost.Received || one.New != one.Cost.New || one.Known != one.Cost.Known {
+		t.Errorf("the first visit is not all: %+v", one)
+	}
+	check("sync", one.Cost)
+	again, _ := archive(t, impatient, store, r)
+	two := again[r.URL().String()]
+	if two.New != 0 || two.Requests == 0 || two.Cost.Requests != one.Requests+two.Requests {
+		t.Errorf("a visit with nothing new: %+v after %+v", two, one)
+	}
+	check("sync again", two.Cost)
+	var relay, all struct {
+		Cost costs `json:"cost"`
+	}
+	for what, into := range map[string]any{"coverage": &relay, "status": &all} {
+		args := []string{what, "--json", "--allow-local", "--store", store}
+		if what == "coverage" {
+			args = append(args, r.URL().String())
+		}
+		done := run(t, nil, args...)
+		if err := json.Unmarshal([]byte(done.stdout), into); err != nil || done.code != 0 {
+			t.Fatalf("%s: exit %d, %v in %q", what, done.code, err, done.stdout)
+		}
+	}
+	check("coverage", relay.Cost)
+	check("status", all.Cost)
+	for _, args := range [][]string{{"coverage", r.URL().String()}, {"status"}} {
+		done := run(t, nil, append(args, "--allow-local", "--store", store)...)
+		if !strings.Contains(done.stdout, "requests per new event, ") || !strings.Contains(done.stdout, "% duplicates skipped; ") {
+			t.Errorf("%s does not tell the cost:\n%s", args[0], done.stdout)
+		}
 	}
 }
 

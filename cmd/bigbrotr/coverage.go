@@ -11,6 +11,7 @@ import (
 
 	"bigbrotr/internal/app"
 	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/store"
 	"bigbrotr/internal/services/synchronizer"
 )
@@ -24,6 +25,7 @@ type coverageReport struct {
 	URL     string                  `json:"url"`
 	Filters []filterCoverage        `json:"filters"`
 	Tail    synchronizer.TailReport `json:"tail"`
+	Cost    query.Cost              `json:"cost"`
 }
 
 // filterCoverage is what is proved of one filter.
@@ -104,8 +106,17 @@ func readCoverage(ctx context.Context, st store.Store, text string, find func() 
 	if err != nil {
 		return report, err
 	}
-	report.Tail, err = synchronizer.Tailed(ctx, st, tail, time.Now())
+	if report.Tail, err = synchronizer.Tailed(ctx, st, tail, time.Now()); err != nil {
+		return report, err
+	}
+	report.Cost, err = readCost(ctx, st, r.ID)
 	return report, err
+}
+
+// readCost reads what a relay has cost.
+func readCost(ctx context.Context, st store.Costs, id store.RelayID) (query.Cost, error) {
+	sums, err := st.Costs(ctx, []store.RelayID{id})
+	return query.NewCost(sums[id]), err
 }
 
 // short is a filter for a line: of many authors it tells the number.
@@ -208,6 +219,7 @@ func printCoverage(g *Globals, r coverageReport) error {
 			fmt.Fprintf(w, "%s\t%s\n", m.name, missRate(m.rate))
 		}
 	}
+	fmt.Fprintf(w, "cost\t%s\n", cost(r.Cost))
 	return w.Flush()
 }
 

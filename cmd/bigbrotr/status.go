@@ -87,7 +87,16 @@ func printStats(g *Globals, url string, s query.Stats) error {
 	fmt.Fprintf(w, "holes\t%d, %d events known to be missing\n", s.Holes.Count, s.Holes.Events)
 	fmt.Fprintf(w, "rejected\t%d\n", s.Rejected)
 	fmt.Fprintf(w, "lag\t%s median, %s at most\n", seconds(s.Lag.Median), seconds(s.Lag.Max))
+	fmt.Fprintf(w, "cost\t%s\n", cost(s.Cost))
 	return w.Flush()
+}
+
+// cost tells what it took to read relays, and what that brought.
+func cost(c query.Cost) string {
+	if c.Since == 0 {
+		return "nothing was read yet"
+	}
+	return fmt.Sprintf("%s, %s; %s in %d requests since %s", c.PerNew(), c.Skipped(), config.Bytes(c.Bytes).Short(), c.Requests, day(c.Since))
 }
 
 func day(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.DateOnly) }

@@ -14,6 +14,7 @@ import (
 
 	"bigbrotr/internal/app"
 	"bigbrotr/internal/core/config"
+	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/service"
 	"bigbrotr/internal/core/store"
@@ -65,11 +66,16 @@ func (c *syncCmd) Run(ctx context.Context, g *Globals) (err error) {
 				if err != nil {
 					return err
 				}
+				// Also when we are being stopped.
+				altogether, err := readCost(context.WithoutCancel(working), st, r.ID)
+				if err != nil {
+					return err
+				}
 				mu.Lock()
 				defer mu.Unlock()
 				part = part || report.Cause != ""
 				if g.JSON {
-					return g.print(report)
+					return g.print(syncReport{report, altogether})
 				}
 				return printSync(g, report, ctx.Err() != nil)
 			})
@@ -90,6 +96,13 @@ func (c *syncCmd) Run(ctx context.Context, g *Globals) (err error) {
 		return errPart
 	}
 	return nil
+}
+
+// syncReport is what a visit of a relay brought, and what the relay has cost with
+// all visits before.
+type syncReport struct {
+	synchronizer.Report
+	Cost query.Cost `json:"cost"`
 }
 
 func printSync(g *Globals, r synchronizer.Report, stopped bool) error {
@@ -130,8 +143,10 @@ func printSync(g *Globals, r synchronizer.Report, stopped bool) error {
 			fmt.Fprintf(&named, ", %d %s", n.count, n.what)
 		}
 	}
-	_, err := fmt.Fprintf(g.terminal.out, "%s: %s; %d new, %d known%s, %d requests, %s; %s covered in %d stretches, %d holes\n",
-		r.URL, outcome, r.New, r.Known, named.String(), r.Requests, config.Bytes(r.BytesReceived+r.BytesSent).Short(), covered, len(r.Coverage), len(r.Holes))
+	spent := query.NewCost(store.CostSum{Cost: r.Cost()})
+	_, err := fmt.Fprintf(g.terminal.out, "%s: %s; %d new, %d known%s, %d requests, %s; %s, %s; %s covered in %d stretches, %d holes\n",
+		r.URL, outcome, r.New, r.Known, named.String(), r.Requests, config.Bytes(r.BytesReceived+r.BytesSent).Short(),
+		spent.PerNew(), spent.Skipped(), covered, len(r.Coverage), len(r.Holes))
 	return err
 }
 
@@ -153,7 +168,9 @@ func newSyncBar(bars *mpb.Progress, url relay.URL) *syncBar {
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			return fmt.Sprintf("%d new, %d known, %d requests, %s", b.last.New, b.last.Known, b.last.Requests, config.Bytes(b.last.Bytes).Short())
+			spent := query.NewCost(store.CostSum{Cost: store.Cost{Requests: b.last.Requests, Bytes: b.last.Bytes, New: b.last.New}})
+			return fmt.Sprintf("%d new, %d known, %d requests, %s, %s",
+				b.last.New, b.last.Known, b.last.Requests, config.Bytes(b.last.Bytes).Short(), spent.PerNew())
 		})),
 	)
 	return b

@@ -39,11 +39,12 @@ type RelayCompleteness struct {
 	Holes    int           `json:"holes" doc:"places where something is known to be missing"`
 	Holdings Holdings      `json:"holdings"`
 	Held     float64       `json:"held" doc:"share of the ids that the relay named that are archived, 0 to 1; 0 while none are known"`
+	Cost     Cost          `json:"cost"`
 }
 
 // Completeness returns what is proved to be held of a relay.
 func (r *Relay) Completeness() RelayCompleteness {
-	c := RelayCompleteness{URL: r.URL, Network: r.Network, State: r.State, Coverage: r.Coverage, Holes: r.Holes, Holdings: r.Holdings}
+	c := RelayCompleteness{URL: r.URL, Network: r.Network, State: r.State, Coverage: r.Coverage, Holes: r.Holes, Holdings: r.Holdings, Cost: r.Cost}
 	c.Proved.add(r)
 	if r.Holdings.Named > 0 {
 		c.Held = float64(r.Holdings.Archived) / float64(r.Holdings.Named)
@@ -91,6 +92,7 @@ type Completeness struct {
 	Old      MissRate            `json:"old_claims" doc:"of stretches that were claimed long ago"`
 	Live     MissRate            `json:"live_claims" doc:"of what arrived while a live subscription stood"`
 	Tails    Tails               `json:"tails"`
+	Cost     Cost                `json:"cost" doc:"of all relays"`
 	Each     []RelayCompleteness `json:"each" nullable:"false" doc:"by ascending URL"`
 	Next     string              `json:"next,omitempty" doc:"pass as after for the next page; absent at the end"`
 	At       int64               `json:"at" doc:"when this was read, Unix seconds"`
@@ -130,6 +132,11 @@ func (c *Catalogue) Completeness(ctx context.Context, after string, limit int) (
 		return Completeness{}, fmt.Errorf("read tails: %w", err)
 	}
 	out.Tails = Tails(tails)
+	cost, err := c.store.CostTotal(ctx)
+	if err != nil {
+		return Completeness{}, fmt.Errorf("read costs: %w", err)
+	}
+	out.Cost = NewCost(cost)
 	return out, nil
 }
 

@@ -34,6 +34,7 @@ type Store interface {
 	ArrivalGaps(ctx context.Context, relay store.RelayID) ([]store.ArrivalGap, error)
 	TailTotals(ctx context.Context, now int64) (store.TailTotals, error)
 	SampleTotal(ctx context.Context, relay store.RelayID, kind store.SampleKind) (store.SampleTotal, error)
+	CostTotal(ctx context.Context) (store.CostSum, error)
 }
 
 // freshFor is how many seconds the figures of the whole are given again. They
@@ -72,6 +73,7 @@ type Stats struct {
 	Partly     int64           `json:"partly_covered" doc:"relays of which only parts are covered, by lists of kinds or authors or by configured filters"`
 	Holes      Holes           `json:"holes"`
 	Lag        Lag             `json:"lag"`
+	Cost       Cost            `json:"cost"`
 	Rejected   int64           `json:"rejected" doc:"rows that could not be archived"`
 	StoreBytes int64           `json:"store_bytes" doc:"size of the database on disk"`
 	At         int64           `json:"at" doc:"when this was read, Unix seconds"`
@@ -133,6 +135,10 @@ func (c *Catalogue) readStats(ctx context.Context, now int64) (Stats, error) {
 	if err != nil {
 		return Stats{}, fmt.Errorf("read totals: %w", err)
 	}
+	cost, err := c.store.CostTotal(ctx)
+	if err != nil {
+		return Stats{}, fmt.Errorf("read costs: %w", err)
+	}
 	s := Stats{
 		Relays:     Relays{ByState: PerState{}, ByNetwork: map[relay.Network]int64{}, Each: map[relay.Network]PerState{}},
 		Candidates: t.Candidates,
@@ -145,6 +151,7 @@ func (c *Catalogue) readStats(ctx context.Context, now int64) (Stats, error) {
 		Partly:     t.Partly,
 		Holes:      Holes{Count: t.Holes, Events: t.HoleEvents},
 		Lag:        Lag{Median: t.LagMedian, Max: t.LagMax},
+		Cost:       NewCost(cost),
 		Rejected:   t.Rejected,
 		StoreBytes: t.Bytes,
 		At:         now,

@@ -116,6 +116,7 @@ type Sync struct {
 	Negentropy  string       `json:"negentropy,omitempty" doc:"why it is not reconciled with (NIP-77), one word; absent while nothing speaks against it"`
 	Tail        int64        `json:"tail_since" doc:"since when what arrives is received live, Unix seconds; 0: it is not"`
 	Heard       int64        `json:"tail_heard" doc:"up to when every arrival is archived"`
+	Lag         int64        `json:"tail_lag_seconds" doc:"how long ago that was, of what is received live now"`
 	Gaps        []ArrivalGap `json:"arrival_gaps" nullable:"false" doc:"times in which arrivals may have been missed"`
 	Old         MissRate     `json:"old_claims" doc:"what was missing in stretches that were read again"`
 	Live        MissRate     `json:"live_claims" doc:"what was missing of what came live"`
@@ -196,8 +197,9 @@ func (c *Catalogue) sync(ctx context.Context, r *Relay) (Sync, error) {
 	if err != nil {
 		return s, fmt.Errorf("read tail: %w", err)
 	}
-	if s.Heard = tail.Heard; tail.Stands(time.Now().Unix()) {
-		s.Tail = tail.Since
+	now := time.Now().Unix()
+	if s.Heard = tail.Heard; tail.Stands(now) {
+		s.Tail, s.Lag = tail.Since, max(0, now-tail.Heard)
 	}
 	gaps, err := c.store.ArrivalGaps(ctx, r.ID)
 	if err != nil {

@@ -53,6 +53,7 @@ type Relay struct {
 	Holes      int           `json:"holes" doc:"places where something is known to be missing"`
 	MaxLimit   int           `json:"largest_page,omitempty" doc:"the most events it ever gave in one answer" example:"500"`
 	Holdings   Holdings      `json:"holdings"`
+	Cost       Cost          `json:"cost"`
 	SyncDue    int64         `json:"-"`
 	CheckDue   int64         `json:"-"`
 
@@ -102,7 +103,7 @@ func NewRelay(r store.RelaySummary) Relay {
 		Uptime: r.Month.Up, Watched: r.Month.Watched, OpenMS: r.OpenMS, ReadMS: r.ReadMS, OpenP95: r.OpenP95, ReadP95: r.ReadP95,
 		CheckedAt: r.CheckedAt, LastUp: r.LastUp, FirstSeen: r.FirstSeen, PromotedAt: r.PromotedAt, Events: r.Events,
 		Coverage: Span{Partly: r.Partly, Lo: r.Lo, Hi: r.Hi, Seconds: seconds, Level: r.Level, Gaps: r.Gaps, AsOf: r.AsOf},
-		Holes:    r.Holes, MaxLimit: r.MaxLimit, Holdings: h, SyncDue: r.SyncDue, CheckDue: r.CheckDue, proved: r.Proved,
+		Holes:    r.Holes, MaxLimit: r.MaxLimit, Holdings: h, Cost: NewCost(r.Cost), SyncDue: r.SyncDue, CheckDue: r.CheckDue, proved: r.Proved,
 	}
 }
 
@@ -170,6 +171,11 @@ var columns = map[string]func(*Relay) value{
 	"since":      func(r *Relay) value { return value{Number: float64(r.Since)} },
 	"last_up":    func(r *Relay) value { return value{Number: float64(r.LastUp)} },
 	"checked":    func(r *Relay) value { return value{Number: float64(r.CheckedAt)} },
+
+	// What has brought nothing new is not cheap.
+	"bytes_per_new":    func(r *Relay) value { return value{Number: float64(r.Cost.Bytes) / float64(max(1, r.Cost.New))} },
+	"requests_per_new": func(r *Relay) value { return value{Number: float64(r.Cost.Requests) / float64(max(1, r.Cost.New))} },
+	"duplicates":       func(r *Relay) value { return value{Number: r.Cost.Duplicates} },
 }
 
 // states are in the order of health.

@@ -123,6 +123,8 @@ func fill(t testing.TB, db store.Store) []nostr.Event {
 		}},
 		{Relay: relays[1].ID, At: base + 60, State: store.StateDown, Cause: "tcp_refused", Failures: 1},
 	}))
+	must(t, db.AddCost(ctx, relays[0].ID, store.WayVisit, store.Spent{ID: 1, At: base + 70, Cost: store.Cost{Requests: 12, Bytes: 6000, Received: 50, New: 5, Known: 40}}))
+	must(t, db.AddCost(ctx, relays[1].ID, store.WayVisit, store.Spent{ID: 1, At: base + 80, Cost: store.Cost{Requests: 3, Bytes: 90}}))
 	filter, err := db.FilterID(ctx, nostr.Filter{})
 	must(t, err)
 	events := []nostr.Event{

@@ -223,13 +223,17 @@ func TestPages(t *testing.T) {
 		"/relays": {
 			`href="/relay/a.nostr.org"`, `href="/relay/b.nostr.org%2Fpath"`, "tcp_refused", "<bdi>Relay A</bdi>", "34\u00a0ms", "<caption>3 relays</caption>", `<a href="?sort=-uptime">Uptime</a>`,
 		},
-		"/relay/a.nostr.org":            {"<bdi>Relay A</bdi>", "2023-11-14"},
+		"/relay/a.nostr.org": {
+			"<bdi>Relay A</bdi>", "2023-11-14",
+			"1.2 KiB and 2.4 requests per new event; 80.0\u00a0% duplicates skipped; 5.9 KiB in 12 requests since 2023-11-14",
+		},
+		"/relay/b.nostr.org%2Fpath":     {"<dd>no new events yet; 90 B in 3 requests since 2023-11-14"},
 		"/relays?sort=-uptime&state=up": {`aria-sort="descending"`, `<a href="?sort=uptime&amp;state=up">Uptime</a>`, `name="sort" value="-uptime"`},
 		"/relays?uptime=99&nip=77":      {"No relay fits these filters", "<details open>"},
 		"/map":                          {"No country is known yet"},
 		"/relays?network=i2p":           {"No relay fits these filters"},
 		"/relays?state=up":              {"<caption>1 relay</caption>", "<option selected>up</option>"},
-		"/completeness":                 {"<dd>1 <small>of 3</small></dd>", "100\u00a0s", `<path class="level1"`},
+		"/completeness":                 {"<dd>1 <small>of 3</small></dd>", "100\u00a0s", `<path class="level1"`, "<dd>1.2 KiB <small>and 3.0 requests per new event, 80.0\u00a0% duplicates skipped</small></dd>"},
 		"/event/" + id(events):          {"first seen", "note1", "reaction", "delivered", `href="/relay/a.nostr.org"`, "<bdi>&#43;</bdi>"},
 	} {
 		page := ask(t, h, http.MethodGet, target).Body.String()

@@ -90,6 +90,7 @@ var completenessColumns = []column{
 	{Name: "Holes", Sort: "holes", Class: "n middle", Falling: true},
 	{Name: "Held", Note: "of the ids it names", Class: "n wide"},
 	{Name: "As of", Class: "n wide"},
+	{Name: "Cost", Note: "of a new event", Sort: "bytes_per_new", Class: "n wide", Falling: true},
 }
 
 // Sorted is how a list is sorted by a column: "ascending", "descending" or not.
@@ -251,7 +252,7 @@ func (p *Pages) completeness(r *http.Request) (view, error) {
 		return view{}, err
 	}
 	c.Each, c.Next = make([]query.RelayCompleteness, len(l.Relays)), l.Next
-	table := [][]string{{"url", "state", "covered", "level", "partly", "gaps", "holes", "named", "archived", "as_of", "lo", "hi"}}
+	table := [][]string{{"url", "state", "covered", "level", "partly", "gaps", "holes", "named", "archived", "as_of", "lo", "hi", "requests", "bytes_received", "events_received", "new", "known"}}
 	for i := range l.Relays {
 		row := &l.Relays[i]
 		c.Each[i] = row.Completeness()
@@ -259,6 +260,7 @@ func (p *Pages) completeness(r *http.Request) (view, error) {
 			row.URL.String(), string(row.State), fraction(row.Bar.Part), decimal(int64(row.Coverage.Level)), strconv.FormatBool(row.Coverage.Partly),
 			decimal(int64(row.Coverage.Gaps)), decimal(int64(row.Holes)), decimal(row.Holdings.Named), decimal(row.Holdings.Archived),
 			decimal(row.Coverage.AsOf), decimal(row.Coverage.Lo), decimal(row.Coverage.Hi),
+			decimal(row.Cost.Requests), decimal(row.Cost.Bytes), decimal(row.Cost.Received), decimal(row.Cost.New), decimal(row.Cost.Known),
 		})
 	}
 	return view{Title: "Completeness", Section: "/completeness", Table: table, Data: c}, nil

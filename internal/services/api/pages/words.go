@@ -14,6 +14,7 @@ import (
 
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/nostr"
+	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 )
@@ -24,6 +25,8 @@ var functions = template.FuncMap{
 	"plural":  plural,
 	"value":   metric,
 	"bytes":   func(n int64) string { return config.Bytes(n).Short() },
+	"whole":   func(v float64) int64 { return int64(math.Round(v)) },
+	"few":     query.Few,
 	"when":    when,
 	"date":    date,
 	"dates":   datesText,
