@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -8,17 +9,23 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/core/store/postgres"
 	"bigbrotr/internal/core/store/sqlite"
+	"bigbrotr/internal/pgtest"
 	"bigbrotr/internal/services/api"
 )
 
@@ -31,10 +38,10 @@ func sized(full, short int) int {
 	return short
 }
 
-// benchStore has relays with everything that lists show, and events.
-func benchStore(b *testing.B, relays, events int) *sqlite.DB {
+// benchStore fills a store with relays that have everything that lists show, and
+// with events, of whose ids it returns some.
+func benchStore(b *testing.B, db store.Store, relays, events int) []nostr.ID {
 	b.Helper()
-	db := newStore(b)
 	var urls []relay.URL
 	for i := range relays {
 		urls = append(urls, parse(b, fmt.Sprintf("wss://relay%05d.nostr.org", i)))
@@ -56,16 +63,28 @@ func benchStore(b *testing.B, relays, events int) *sqlite.DB {
 		}
 		must(b, db.SaveOutcomes(b.Context(), outcomes))
 	}
+	var ids []nostr.ID
 	var batch []nostr.Event
 	for i := range events {
-		batch = append(batch, note(i, base-rand.Int64N(300*86400)))
-		if len(batch) == 5000 || i == events-1 {
+		e := note(i, base-rand.Int64N(300*86400))
+		if i%50 == 0 {
+			ids = append(ids, e.ID)
+		}
+		if batch = append(batch, e); len(batch) == 5000 || i == events-1 {
 			_, err := db.SaveBatch(b.Context(), store.Batch{SeenAt: base, Events: batch})
 			must(b, err)
 			batch = batch[:0]
 		}
 	}
-	return db
+	return ids
+}
+
+// tunedPostgres returns an empty archive in a cluster of its own that has memory,
+// as that of an instance has, and does not wait for its disk while it is filled.
+func tunedPostgres(b *testing.B) *postgres.DB {
+	b.Helper()
+	cluster := pgtest.Start(b, pgtest.Options{Settings: map[string]string{"fsync": "off", "shared_buffers": "1GB", "max_wal_size": "4GB"}})
+	return openPostgres(b, cluster.Database(b))
 }
 
 // serve runs an api as app does, with nobody kept from asking.
@@ -73,7 +92,7 @@ func serve(b *testing.B, db store.Store) *api.Service {
 	b.Helper()
 	cfg := api.DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
-	cfg.REST.PerSecond = 100_000
+	cfg.REST.PerSecond, cfg.Relay.PerSecond = 100_000, 100_000
 	s := api.New(cfg, db, api.Process{Ready: func(context.Context) error { return nil }, Metrics: http.NotFoundHandler()}, slog.New(slog.DiscardHandler))
 	must(b, s.Listen(b.Context()))
 	ctx, cancel := context.WithCancel(b.Context())
@@ -85,86 +104,181 @@ func serve(b *testing.B, db store.Store) *api.Service {
 
 // BenchmarkREST asks at 200 requests a second, whether or not earlier ones are
 // answered: a latency counts from when the request was due. At full size it is of
-// 20,000 relays and a million events.
+// 20,000 relays, and of a million events in SQLite or five million in PostgreSQL.
 func BenchmarkREST(b *testing.B) {
-	db := benchStore(b, sized(20_000, 500), sized(1_000_000, 5000))
-	address := "http://" + serve(b, db).Addr().String()
+	b.Run("sqlite", func(b *testing.B) { benchREST(b, newStore(b), sized(1_000_000, 5000)) })
+	b.Run("postgres", func(b *testing.B) { benchREST(b, tunedPostgres(b), sized(5_000_000, 5000)) })
+}
+
+// benchREST asks REST and the relay.
+func benchREST(b *testing.B, db store.Store, events int) {
+	ids := benchStore(b, db, sized(20_000, 500), events)
+	address := serve(b, db).Addr().String()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true}}
 	defer client.CloseIdleConnections()
+	get := func(target, known string) (int, http.Header) {
+		r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://"+address+target, nil)
+		if err != nil {
+			b.Error(err)
+			return 0, nil
+		}
+		if known != "" {
+			r.Header.Set("If-None-Match", known)
+		}
+		resp, err := client.Do(r)
+		if err != nil {
+			b.Error(err)
+			return 0, nil
+		}
+		size, _ := io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK && (known == "" || resp.StatusCode != http.StatusNotModified) {
+			b.Errorf("%s: status %d", target, resp.StatusCode)
+		}
+		return int(size), resp.Header
+	}
+	_, header := get("/api/v1/alive", "")
+	tag := header.Get("ETag")
+	author := func() nostr.PubKey { return event(rand.IntN(5000), 1, 0, "").PubKey }
+	some := func() []nostr.ID {
+		out := make([]nostr.ID, min(100, len(ids)))
+		for i := range out {
+			out[i] = ids[rand.IntN(len(ids))]
+		}
+		return out
+	}
+	kinds := []nostr.Kind{1, 7, 30023}
+
+	relays := []string{
+		"state=up&nips=11,42&sort=-uptime,open_p95", "country=de&limit=100", "near=50,10&within=2000&sort=distance", "text=relay%20org%2042", "sort=-events&open_p95=200",
+	}
 	n := 0
-	tag := ""
-	for _, question := range []struct {
-		name   string
-		target func() string
-	}{
-		{"relays", func() string {
+	b.Run("relays", func(b *testing.B) {
+		openLoop(b, func() func() int {
 			n++
-			return "/api/v1/relays?" + []string{
-				"state=up&nips=11,42&sort=-uptime,open_p95", "country=de&limit=100", "near=50,10&within=2000&sort=distance", "text=relay%20org%2042", "sort=-events&open_p95=200",
-			}[n%5]
-		}},
-		{"alive", func() string { return "/api/v1/alive" }},
-		{"alive, known", func() string { return "/api/v1/alive" }},
-		{"events", func() string {
+			target := "/api/v1/relays?" + relays[n%len(relays)]
+			return func() int { size, _ := get(target, ""); return size }
+		})
+	})
+	b.Run("alive", func(b *testing.B) {
+		openLoop(b, func() func() int { return func() int { size, _ := get("/api/v1/alive", ""); return size } })
+	})
+	b.Run("alive, known", func(b *testing.B) {
+		openLoop(b, func() func() int { return func() int { size, _ := get("/api/v1/alive", tag); return size } })
+	})
+	b.Run("events", func(b *testing.B) {
+		openLoop(b, func() func() int {
 			n++
-			return "/api/v1/events?" + []string{
-				fmt.Sprintf("authors=%s", event(rand.IntN(5000), 1, 0, "").PubKey), fmt.Sprintf("kinds=%d", []int{1, 7, 30023}[n%3]), fmt.Sprintf("tag=t:%d", rand.IntN(2000)), "limit=50",
-			}[n%4]
-		}},
-	} {
-		b.Run(question.name, func(b *testing.B) {
-			var mu sync.Mutex
-			var latencies []time.Duration
-			var bytes int64
-			ask := func(due time.Time, target string) {
-				r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, address+target, nil)
-				if err != nil {
-					b.Error(err)
-					return
+			query := url.Values{"limit": {"100"}}
+			switch n % 5 {
+			case 0:
+				query.Set("authors", author().String())
+			case 1:
+				query.Set("kinds", fmt.Sprint(kinds[rand.IntN(len(kinds))]))
+			case 2:
+				query.Set("tag", fmt.Sprint("t:", rand.IntN(2000)))
+			case 3:
+				var list []string
+				for _, id := range some() {
+					list = append(list, id.String())
 				}
-				if question.name == "alive, known" {
-					r.Header.Set("If-None-Match", tag)
-				}
-				resp, err := client.Do(r)
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				size, _ := io.Copy(io.Discard, resp.Body)
+				query.Set("ids", strings.Join(list, ","))
+			}
+			target := "/api/v1/events?" + query.Encode()
+			return func() int { size, _ := get(target, ""); return size }
+		})
+	})
+	b.Run("REQ", func(b *testing.B) {
+		free := make(chan *websocket.Conn, 30)
+		for range cap(free) {
+			ws, resp, err := websocket.Dial(b.Context(), "ws://"+address, nil)
+			must(b, err)
+			if resp.Body != nil {
 				_ = resp.Body.Close()
-				if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotModified {
-					b.Errorf("%s: status %d", target, resp.StatusCode)
+			}
+			defer ws.CloseNow() //nolint:errcheck // of a benchmark
+			ws.SetReadLimit(1 << 20)
+			free <- ws
+		}
+		openLoop(b, func() func() int {
+			n++
+			f := nostr.Filter{Limit: new(100)}
+			switch n % 5 {
+			case 0:
+				f.Authors = []nostr.PubKey{author()}
+			case 1:
+				f.Kinds = []nostr.Kind{kinds[rand.IntN(len(kinds))]}
+			case 2:
+				f.Tags = map[string][]string{"t": {fmt.Sprint(rand.IntN(2000))}}
+			case 3:
+				f.IDs = some()
+			}
+			message := append(f.AppendJSON([]byte(`["REQ","q",`)), ']')
+			return func() int {
+				ws := <-free
+				defer func() { free <- ws }()
+				if err := ws.Write(b.Context(), websocket.MessageText, message); err != nil {
+					b.Error(err)
+					return 0
 				}
+				for size := 0; ; {
+					_, frame, err := ws.Read(b.Context())
+					if err != nil {
+						b.Error(err)
+						return size
+					}
+					size += len(frame)
+					if !bytes.HasPrefix(frame, []byte(`["EVENT"`)) {
+						if !bytes.HasPrefix(frame, []byte(`["EOSE"`)) {
+							b.Errorf("%.100s: %.100s", message, frame)
+						}
+						return size
+					}
+				}
+			}
+		})
+	})
+}
+
+// openLoop asks at 200 questions a second, which ask makes one by one, and
+// reports how long the answers took from when each was due.
+func openLoop(b *testing.B, ask func() func() int) {
+	b.Helper()
+	// Connections that have planned nothing yet are those of a start, not of a day.
+	for range 8 {
+		var wait sync.WaitGroup
+		for range 30 {
+			question := ask()
+			wait.Go(func() { question() })
+		}
+		wait.Wait()
+	}
+	var mu sync.Mutex
+	var latencies []time.Duration
+	var size int
+	requests := sized(2000, 50)
+	for b.Loop() {
+		var wait sync.WaitGroup
+		begin := time.Now()
+		for i := range requests {
+			question, due := ask(), begin.Add(time.Duration(i)*5*time.Millisecond)
+			time.Sleep(time.Until(due))
+			wait.Go(func() {
+				n := question()
+				took := time.Since(due)
 				mu.Lock()
 				defer mu.Unlock()
-				latencies, bytes = append(latencies, time.Since(due)), bytes+size
-				if question.name == "alive" {
-					tag = resp.Header.Get("ETag")
-				}
-			}
-			for range 20 {
-				ask(time.Now(), question.target())
-			}
-			latencies, bytes = nil, 0
-			requests := sized(2000, 50)
-			for b.Loop() {
-				var wait sync.WaitGroup
-				begin := time.Now()
-				for i := range requests {
-					target, due := question.target(), begin.Add(time.Duration(i)*5*time.Millisecond)
-					time.Sleep(time.Until(due))
-					wait.Go(func() { ask(due, target) })
-				}
-				wait.Wait()
-			}
-			slices.Sort(latencies)
-			for _, p := range []int{50, 95, 99} {
-				b.ReportMetric(float64(latencies[len(latencies)*p/100].Microseconds())/1e3, fmt.Sprintf("p%d-ms", p))
-			}
-			b.ReportMetric(float64(bytes)/float64(len(latencies)), "B/answer")
-			b.ReportMetric(0, "ns/op")
-		})
+				latencies, size = append(latencies, took), size+n
+			})
+		}
+		wait.Wait()
 	}
+	slices.Sort(latencies)
+	for _, p := range []int{50, 95, 99} {
+		b.ReportMetric(float64(latencies[len(latencies)*p/100].Microseconds())/1e3, fmt.Sprintf("p%d-ms", p))
+	}
+	b.ReportMetric(float64(size)/float64(len(latencies)), "B/answer")
+	b.ReportMetric(0, "ns/op")
 }
 
 // BenchmarkExport compares exports with the store's own scan, one after the other
@@ -172,7 +286,7 @@ func BenchmarkREST(b *testing.B) {
 // of the second.
 func BenchmarkExport(b *testing.B) {
 	n := sized(300_000, 5000)
-	db := benchStore(b, 1, 0)
+	db := newStore(b)
 	synced(b, db, n)
 	server := httptest.NewServer(apiOf(db, func(*api.Config) {}))
 	defer server.Close()

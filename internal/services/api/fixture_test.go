@@ -61,7 +61,13 @@ func openStore(t testing.TB, dir string, keep store.Keep) *sqlite.DB {
 // newPostgres returns an empty archive in PostgreSQL.
 func newPostgres(t testing.TB) *postgres.DB {
 	t.Helper()
-	db, err := postgres.Open(t.Context(), pgtest.Shared(t).Database(t), postgres.Options{})
+	return openPostgres(t, pgtest.Shared(t).Database(t))
+}
+
+// openPostgres makes an archive in a database.
+func openPostgres(t testing.TB, address string) *postgres.DB {
+	t.Helper()
+	db, err := postgres.Open(t.Context(), address, postgres.Options{})
 	must(t, err)
 	t.Cleanup(func() { must(t, db.Close()) })
 	_, err = db.Migrate(t.Context())
