@@ -92,7 +92,7 @@ func serve(b *testing.B, db store.Store) *api.Service {
 	b.Helper()
 	cfg := api.DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
-	cfg.REST.PerSecond, cfg.Relay.PerSecond = 100_000, 100_000
+	cfg.REST.PerSecond, cfg.Relay.PerSecond, cfg.Relay.PerClient = 100_000, 100_000, 2000
 	s := api.New(cfg, db, api.Process{Ready: func(context.Context) error { return nil }, Metrics: http.NotFoundHandler()}, slog.New(slog.DiscardHandler))
 	must(b, s.Listen(b.Context()))
 	ctx, cancel := context.WithCancel(b.Context())
