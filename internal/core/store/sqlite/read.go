@@ -77,7 +77,8 @@ func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, 
 		return nil, "", err
 	}
 	for !p.full {
-		batch, err := hits.next(ctx, min(max(q.Limit-len(p.events), 16), 256))
+		// One more than is left: it shows that the second of the last one is over.
+		batch, err := hits.next(ctx, min(max(q.Limit-len(p.events)+1, 16), 256))
 		if err != nil {
 			return nil, "", err
 		}

@@ -135,7 +135,7 @@ const (
 
 	maxReading = 4         // pages that are being read from the store
 	maxHeld    = 256 << 20 // bytes of pages on their way to clients
-	pageSize   = 100       // events read at once
+	pageSize   = 128       // events read at once: a limit of 100, and one more, is one page
 	countSize  = 1000      // and when they are only counted
 )
 
