@@ -92,6 +92,9 @@ type search struct {
 	// costly says that what a statement takes is not bounded by the number of
 	// events it returns, so that it is asked about short stretches of time.
 	costly bool
+	// bounded says that it is bounded all the same, by how many there are of the
+	// tag altogether.
+	bounded bool
 	// starts are where periods begin, by which event is partitioned. They only
 	// steer: an answer does not depend on them.
 	starts []int64
@@ -323,6 +326,9 @@ func (s *search) stretch(ctx context.Context, conn querier) (from int64, whole b
 	}
 	for ; ; s.span /= 2 {
 		from = max(s.lo, s.starts[max(i+1-s.span, 0)])
+		if s.bounded {
+			return from, true, nil
+		}
 		cost, err := s.cost(ctx, conn, sqlCost, s.statement(from)...)
 		if err != nil || cost <= s.dear {
 			return from, true, err
@@ -343,15 +349,15 @@ const (
 	sqlCost    = `EXPLAIN (FORMAT JSON) ` + sqlByAny
 )
 
-// price looks whether a tag is on so few events that all of them may be collected
-// at once.
+// price looks whether a tag is on so few events that all of them may be collected:
+// at once, or of more period by period, as far as the page needs them.
 func (s *search) price(ctx context.Context, conn querier) error {
 	if s.tag == nil || s.lo > s.hi {
 		return nil
 	}
 	s.bitmaps = true
 	cost, err := s.cost(ctx, conn, sqlTagCost, s.tag)
-	if err != nil || cost > min(s.dear, collectCost) {
+	if s.bounded = err == nil && cost <= s.dear; !s.bounded || cost > collectCost {
 		return err
 	}
 	kinds, hidden, now := s.args[1], s.args[2], s.args[3]
