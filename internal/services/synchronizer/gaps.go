@@ -78,6 +78,7 @@ type pass struct {
 	swept     *kindSet
 	found     []nostr.Kind
 	kindChunk int
+	order     *evidence // of how the relay sorts its pages, until it is believed
 }
 
 // kindSet is a set of kinds from 0 to maxKind.

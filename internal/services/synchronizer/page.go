@@ -45,6 +45,8 @@ type page struct {
 	flood   bool
 	notices int
 	largest int // the largest page that the relay had given before
+	// descends says that the relay is believed to give the newest first.
+	descends bool
 
 	refs     []nostr.Ref // the frames within the window, in their order, wrong ones too
 	lo, hi   int64       // the oldest and the newest of refs
@@ -97,7 +99,7 @@ func (p *page) fills(largest int) bool {
 
 // passed reports that the page goes on below its window, so that it lacks
 // nothing of it.
-func (p *page) passed() bool { return p.aside > 0 && p.order == store.OrderNewest }
+func (p *page) passed() bool { return p.aside > 0 && p.order == store.OrderNewest && p.descends }
 
 // crowded reports that events of the second below the window may have taken the
 // place of others.
@@ -309,7 +311,7 @@ func (v *visit) request(q question) *request {
 	r.wire, r.asked.Hi = v.bounds(q.filter, r.asked)
 	r.match = r.wire
 	r.wire.Limit = &limit
-	r.page = &page{win: q.win, limit: limit, largest: v.cal.LargestPage, kinds: map[nostr.Kind]int{}}
+	r.page = &page{win: q.win, limit: limit, largest: v.cal.LargestPage, descends: v.cal.Order == store.OrderNewest, kinds: map[nostr.Kind]int{}}
 	return r
 }
 

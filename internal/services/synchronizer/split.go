@@ -84,8 +84,7 @@ func (w *walk) halve(ctx context.Context, p *page) error {
 		}
 		return w.finished(ctx, p)
 	}
-	mid := win.Lo + (win.Hi-win.Lo)/2
-	mid = max(mid, 1)
+	mid := middle(p)
 	newer, err := w.whole(ctx, store.Interval{Lo: mid + 1, Hi: win.Hi})
 	if err != nil {
 		return err
@@ -94,7 +93,8 @@ func (w *walk) halve(ctx context.Context, p *page) error {
 	if err != nil {
 		return err
 	}
-	if newer != nil && older != nil && p.clean() && !p.full() && !w.fills(p) && sameIDs(p, newer, older) {
+	cut := p.frames() >= smallestLimit && (p.full() || w.fills(p)) // no relay gives fewer in a page
+	if newer != nil && older != nil && p.clean() && !cut && sameIDs(p, newer, older) {
 		return w.finished(ctx, p, newer.from, older.from)
 	}
 	if newer != nil && older != nil && p.clean() && w.short(p) && w.tests < maxTests && !w.hides() && (newer.adds(win, p.all()) || older.adds(win, p.all())) {

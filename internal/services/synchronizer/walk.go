@@ -61,6 +61,8 @@ type walk struct {
 	begun   int64        // when the first page of the gap was asked for
 
 	accidents int // empty pages that were not empty when asked again
+
+	held []*step // pages whose claims rest on an order that is not believed yet
 }
 
 func (v *visit) walk(f nostr.Filter, id store.FilterID) *walk {
@@ -165,14 +167,16 @@ type step struct {
 // gap walks a stretch in the way that suits the relay, and counts it.
 func (w *walk) gap(ctx context.Context, gap store.Interval) error {
 	unproved := w.v.unproved
-	w.counted, w.plain, w.begun, w.wrong = 0, true, 0, nil
+	w.counted, w.plain, w.begun, w.wrong, w.held = 0, true, 0, nil, nil
 	if err := w.pages(ctx, gap); err != nil {
 		return err
 	}
-	if !w.claims || !w.plain || !w.v.cal.Counts || unproved != w.v.unproved || w.begun == 0 {
-		return nil
+	if w.claims && w.plain && w.v.cal.Counts && unproved == w.v.unproved && w.begun != 0 {
+		if agrees, err := w.confirm(ctx, gap); err != nil || agrees {
+			return err
+		}
 	}
-	return w.confirm(ctx, gap)
+	return w.unsure(ctx)
 }
 
 // tally counts the events of a page that its predecessor had not. A page of a
@@ -194,21 +198,21 @@ func (w *walk) tally(p *page, prev *step, gap store.Interval) {
 
 // confirm asks for an exact count of the gap right after its walk. Equality
 // raises the level; a difference proves nothing, because events come and go.
-func (w *walk) confirm(ctx context.Context, gap store.Interval) error {
+func (w *walk) confirm(ctx context.Context, gap store.Interval) (agrees bool, err error) {
 	v := w.v
 	gap.Hi = min(gap.Hi, w.begun-1)
 	if gap.Hi < gap.Lo {
-		return nil
+		return false, nil
 	}
 	n, exact, err := v.count(ctx, w.filter, gap)
 	if err != nil || !exact || n != w.counted {
-		return err
+		return false, err
 	}
 	v.prove(&claim{Coverage: store.Coverage{
 		Relay: v.relay.ID, Filter: w.filterID, Interval: gap,
 		Level: store.LevelCounted, AsOf: w.begun, Method: "count", N: n,
 	}, holes: w.wrong})
-	return v.save(ctx, nil, nil)
+	return true, v.save(ctx, nil, nil)
 }
 
 func (w *walk) pages(ctx context.Context, gap store.Interval) error {
@@ -277,10 +281,16 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 		w.murky = 0
 		w.grow(p)
 		if p.order != store.OrderUnknown && p.order != d.order() {
-			return w.turnAround(ctx, p, d.rest(gap, edge), d)
+			return w.turnAround(ctx, p, d.rest(gap, w.begin(prev, edge)), d)
 		}
-		if p.order == store.OrderNewest && v.cal.Order == store.OrderUnknown {
-			v.cal.Order, v.learned = store.OrderNewest, true
+		w.weigh(p, d)
+		if len(w.held) > maxHeld {
+			if err := v.save(ctx, p, nil); err != nil {
+				return err
+			}
+			rest := d.rest(gap, w.begin(prev, edge))
+			w.held = nil
+			return w.split(ctx, rest)
 		}
 		finish := p.end.Kind == session.EOSEFinish
 		if (d == up || finish) && !v.bounded && len(p.refs) > 0 {
@@ -323,6 +333,10 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 		}
 		prev = nil
 		w.widen()
+		if lone != nil && !w.believes(d) {
+			w.prove(lone, d)
+			lone = nil
+		}
 
 		switch {
 		case finish && v.bounded:
@@ -392,8 +406,10 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 		edge = d.past(second)
 		if d.done(gap, edge) && prev != nil {
 			// The gap ends with this second, so no successor can contradict it.
-			if !w.hides() {
+			if !w.hides() && w.believes(d) {
 				v.await(prev.claim)
+			} else if !w.hides() {
+				w.prove(prev, d)
 			}
 			return nil
 		}
@@ -492,7 +508,7 @@ func (w *walk) judge(ctx context.Context, prev *step, p *page, d direction) (nex
 			return 0, false, nil
 		}
 		if !p.adds(prev.page.win, prev.ids) {
-			v.prove(prev.claim) // the page goes on below the window of the second
+			w.prove(prev, d) // the page goes on below the window of the second
 			return 0, false, nil
 		}
 		longer, err := w.longer(ctx, prev)
@@ -508,7 +524,7 @@ func (w *walk) judge(ctx context.Context, prev *step, p *page, d direction) (nex
 		v.bounded, v.learned = true, true
 	}
 	w.tears = 0
-	v.prove(prev.claim)
+	w.prove(prev, d)
 	if !w.hides() && w.short(prev.page) && p.adds(prev.page.win, prev.ids) {
 		// The page was shorter than an earlier one and not the last.
 		if _, err := w.longer(ctx, prev); err != nil {
@@ -595,7 +611,7 @@ func (w *walk) closing(ctx context.Context, prev *step, d direction) error {
 		return err
 	}
 	if p.clean() && p.repeats(prev.ids) {
-		v.prove(prev.claim)
+		w.prove(prev, d)
 		return v.save(ctx, nil, nil)
 	}
 	v.unproved++
@@ -636,6 +652,7 @@ const (
 // answer in the expected order.
 func (w *walk) turnAround(ctx context.Context, p *page, rest store.Interval, d direction) error {
 	v := w.v
+	w.held = nil
 	if err := v.save(ctx, p, nil); err != nil {
 		return err
 	}
@@ -644,7 +661,7 @@ func (w *walk) turnAround(ctx context.Context, p *page, rest store.Interval, d d
 	}
 	v.learned, w.plain = true, false
 	if d == down && p.order != store.OrderUnsorted {
-		v.cal.Order = store.OrderOldest
+		v.cal.Order = store.OrderUnknown
 		return w.run(ctx, rest, up)
 	}
 	v.cal.Order = store.OrderUnsorted
