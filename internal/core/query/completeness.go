@@ -117,27 +117,44 @@ func (c *Catalogue) Completeness(ctx context.Context, after string, limit int) (
 			out.add(r)
 		}
 	}
+	tested, err := c.tested.get(ctx)
+	if err != nil {
+		return Completeness{}, err
+	}
+	out.Old, out.Live, out.Tails, out.Cost = tested.old, tested.live, tested.tails, tested.cost
+	return out, nil
+}
+
+// tested is what claims and live subscriptions were found to be worth, and what
+// they cost, of all relays.
+type tested struct {
+	old, live MissRate
+	tails     Tails
+	cost      Cost
+}
+
+func readTested(ctx context.Context, st Store) (t tested, err error) {
 	for _, s := range []struct {
 		kind store.SampleKind
 		to   *MissRate
-	}{{store.SampleOld, &out.Old}, {store.SampleTail, &out.Live}} {
-		total, err := c.store.SampleTotal(ctx, 0, s.kind)
+	}{{store.SampleOld, &t.old}, {store.SampleTail, &t.live}} {
+		total, err := st.SampleTotal(ctx, 0, s.kind)
 		if err != nil {
-			return Completeness{}, fmt.Errorf("read samples: %w", err)
+			return t, fmt.Errorf("read samples: %w", err)
 		}
 		*s.to = newMissRate(total)
 	}
-	tails, err := c.store.TailTotals(ctx, time.Now().Unix())
+	tails, err := st.TailTotals(ctx, time.Now().Unix())
 	if err != nil {
-		return Completeness{}, fmt.Errorf("read tails: %w", err)
+		return t, fmt.Errorf("read tails: %w", err)
 	}
-	out.Tails = Tails(tails)
-	cost, err := c.store.CostTotal(ctx)
+	t.tails = Tails(tails)
+	cost, err := st.CostTotal(ctx)
 	if err != nil {
-		return Completeness{}, fmt.Errorf("read costs: %w", err)
+		return t, fmt.Errorf("read costs: %w", err)
 	}
-	out.Cost = NewCost(cost)
-	return out, nil
+	t.cost = NewCost(cost)
+	return t, nil
 }
 
 // add adds a relay to the totals.

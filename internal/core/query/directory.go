@@ -13,28 +13,6 @@ import (
 	"bigbrotr/internal/core/store"
 )
 
-// The ages of the directory: at which it is read anew while somebody asks, unless
-// reading it takes too large a part of the time, and up to which it is given.
-const (
-	directoryEvery = time.Second
-	directoryPart  = 20
-	directoryFresh = 10 * time.Second
-	directoryIdle  = time.Minute // after which nobody asks
-)
-
-// directory holds what lists tell of the relays in memory: any of their columns
-// may be asked for and sorted by, and twenty thousand rows are gone through in
-// less time than a database needs for a plan.
-type directory struct {
-	store   Store
-	loading chan struct{} // one entry: the right to read it anew
-
-	mu    sync.Mutex
-	now   *relays // nil: not read yet
-	asked time.Time
-	took  time.Duration // to read it
-}
-
 // relays are the relays in the set, as of a moment.
 type relays struct {
 	at      time.Time
@@ -49,44 +27,9 @@ type entry struct {
 	text string // that is searched, in lower case
 }
 
-// get returns the directory, which is not to be changed.
-func (d *directory) get(ctx context.Context) (*relays, error) {
-	d.mu.Lock()
-	now := d.now
-	d.asked = time.Now()
-	d.mu.Unlock()
-	if now != nil && time.Since(now.at) < directoryFresh {
-		return now, nil
-	}
-	return d.reload(ctx, directoryFresh)
-}
-
-// reload reads the directory unless another one, who is waited for, has read one
-// that is not older than an age.
-func (d *directory) reload(ctx context.Context, age time.Duration) (*relays, error) {
-	select {
-	case d.loading <- struct{}{}:
-		defer func() { <-d.loading }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("read relays: %w", ctx.Err())
-	}
-	d.mu.Lock()
-	now := d.now
-	d.mu.Unlock()
-	if now != nil && time.Since(now.at) < age {
-		return now, nil
-	}
-	begin := time.Now()
-	now, err := readDirectory(ctx, d.store)
-	if err != nil {
-		return nil, err
-	}
-	d.mu.Lock()
-	d.now, d.took = now, time.Since(begin)
-	d.mu.Unlock()
-	return now, nil
-}
-
+// readDirectory reads what lists tell of the relays into memory: any of their
+// columns may be asked for and sorted by, and twenty thousand rows are gone
+// through in less time than a database needs for a plan.
 func readDirectory(ctx context.Context, st Store) (*relays, error) {
 	now := &relays{at: time.Now(), byID: map[store.RelayID]*Relay{}}
 	q := store.RelayQuery{Limit: MaxPage}
@@ -132,27 +75,15 @@ func (n *relays) find(url relay.URL) *Relay {
 	return &n.byURL[i].Relay
 }
 
-// Run keeps the lists of relays fresh while somebody asks for them, so that
-// nobody has to wait for them, until ctx ends. Without it they are read when they
-// are asked for and old.
+// Run keeps the lists of relays and the figures of the whole fresh while somebody
+// asks for them, so that nobody has to wait for them, until ctx ends. Without it
+// they are read when they are asked for and old.
 func (c *Catalogue) Run(ctx context.Context) {
-	tick := time.NewTicker(directoryEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		d := &c.directory
-		d.mu.Lock()
-		wanted, age := time.Since(d.asked) < directoryIdle, min(directoryPart*d.took, directoryFresh/2)
-		d.mu.Unlock()
-		if wanted {
-			// Who asks next meets the same error, and tells of it.
-			_, _ = d.reload(ctx, max(age, directoryEvery/2))
-		}
-	}
+	var all sync.WaitGroup
+	all.Go(func() { c.directory.run(ctx) })
+	all.Go(func() { c.stats.run(ctx) })
+	all.Go(func() { c.tested.run(ctx) })
+	all.Wait()
 }
 
 // Alive are the relays that can be opened now.

@@ -37,25 +37,22 @@ type Store interface {
 	CostTotal(ctx context.Context) (store.CostSum, error)
 }
 
-// freshFor is how many seconds the figures of the whole are given again. They
-// cost a look at the coverage of every relay, and anybody may ask for them.
-const freshFor = 2
-
 // Catalogue answers questions. It may be asked from many goroutines.
 type Catalogue struct {
-	store   Store
-	reading chan struct{} // one entry: the right to read and write stats
-	stats   Stats
-
-	directory   directory
+	store       Store
+	stats       kept[Stats]
+	directory   kept[*relays]
+	tested      kept[tested]
 	replication replication
 }
 
 // New returns a catalogue that reads from st.
 func New(st Store) *Catalogue {
 	return &Catalogue{
-		store: st, reading: make(chan struct{}, 1),
-		directory:   directory{store: st, loading: make(chan struct{}, 1)},
+		store:       st,
+		stats:       keep(func(ctx context.Context) (Stats, error) { return readStats(ctx, st) }),
+		directory:   keep(func(ctx context.Context) (*relays, error) { return readDirectory(ctx, st) }),
+		tested:      keep(func(ctx context.Context) (tested, error) { return readTested(ctx, st) }),
 		replication: replication{reading: make(chan struct{}, 1)},
 	}
 }
@@ -109,33 +106,17 @@ type Lag struct {
 	Max    int64 `json:"max_seconds"`
 }
 
-// Stats returns the figures of the whole archive, which may be two seconds old.
+// Stats returns the figures of the whole archive, which may be some seconds old.
 // They are shared and not to be changed.
-func (c *Catalogue) Stats(ctx context.Context) (Stats, error) {
-	select {
-	case c.reading <- struct{}{}:
-		defer func() { <-c.reading }()
-	case <-ctx.Done():
-		return Stats{}, fmt.Errorf("read totals: %w", ctx.Err())
-	}
-	now := time.Now().Unix()
-	if age := now - c.stats.At; age >= 0 && age < freshFor {
-		return c.stats, nil
-	}
-	stats, err := c.readStats(ctx, now)
-	if err != nil {
-		return Stats{}, err
-	}
-	c.stats = stats
-	return stats, nil
-}
+func (c *Catalogue) Stats(ctx context.Context) (Stats, error) { return c.stats.get(ctx) }
 
-func (c *Catalogue) readStats(ctx context.Context, now int64) (Stats, error) {
-	t, err := c.store.Totals(ctx, now)
+func readStats(ctx context.Context, st Store) (Stats, error) {
+	now := time.Now().Unix()
+	t, err := st.Totals(ctx, now)
 	if err != nil {
 		return Stats{}, fmt.Errorf("read totals: %w", err)
 	}
-	cost, err := c.store.CostTotal(ctx)
+	cost, err := st.CostTotal(ctx)
 	if err != nil {
 		return Stats{}, fmt.Errorf("read costs: %w", err)
 	}

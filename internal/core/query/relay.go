@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
@@ -164,24 +166,35 @@ func (c *Catalogue) Relay(ctx context.Context, text string) (RelayDetail, error)
 			d.Aliases = append(d.Aliases, now.byURL[i].URL.String())
 		}
 	}
-	if d.Health, err = c.Health(ctx, r.ID); err != nil {
-		return d, err
-	}
-	checks, err := c.store.LatestChecks(ctx, r.ID)
-	if err != nil {
-		return d, fmt.Errorf("read checks: %w", err)
-	}
-	d.Checks = make([]Check, len(checks))
-	for i := range checks {
-		d.Checks[i] = newCheck(checks[i])
-	}
-	if d.Outages, err = c.Outages(ctx, r.ID, shownOutages); err != nil {
-		return d, err
-	}
-	if d.Opinions, err = c.Opinions(ctx, r.URL); err != nil {
-		return d, err
-	}
-	d.Sync, err = c.sync(ctx, r)
+	var parts errgroup.Group
+	parts.Go(func() (err error) {
+		d.Health, err = c.Health(ctx, r.ID)
+		return err
+	})
+	parts.Go(func() error {
+		checks, err := c.store.LatestChecks(ctx, r.ID)
+		if err != nil {
+			return fmt.Errorf("read checks: %w", err)
+		}
+		d.Checks = make([]Check, len(checks))
+		for i := range checks {
+			d.Checks[i] = newCheck(checks[i])
+		}
+		return nil
+	})
+	parts.Go(func() (err error) {
+		d.Outages, err = c.Outages(ctx, r.ID, shownOutages)
+		return err
+	})
+	parts.Go(func() (err error) {
+		d.Opinions, err = c.Opinions(ctx, r.URL)
+		return err
+	})
+	parts.Go(func() (err error) {
+		d.Sync, err = c.sync(ctx, r)
+		return err
+	})
+	err = parts.Wait()
 	return d, err
 }
 

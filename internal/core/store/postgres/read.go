@@ -743,9 +743,10 @@ const (
 			coalesce((SELECT sum(kept + dropped)::bigint FROM quarantine_count), 0),
 			pg_database_size(current_database())`
 	sqlRelayTotals = `SELECT network, state, count(*) FROM relay WHERE kept_out = '' GROUP BY network, state ORDER BY network, state`
-	sqlLevelTotals = `SELECT level, count(DISTINCT relay_id), least(sum(hi::numeric - lo + 1), 9e18)::bigint FROM coverage WHERE filter_id = $1 GROUP BY level ORDER BY level`
-	sqlPartly      = `SELECT count(*) FROM (SELECT relay_id FROM coverage GROUP BY relay_id HAVING NOT bool_or(filter_id = $1)) p`
-	sqlTops        = `SELECT max(hi) FROM coverage GROUP BY relay_id`
+	sqlLevelTotals = `
+		SELECT level, count(*), least(sum(seconds), 9e18)::bigint
+		FROM (SELECT level, sum(hi::float8 - lo + 1) AS seconds FROM coverage WHERE filter_id = $1 GROUP BY relay_id, level) c GROUP BY level ORDER BY level`
+	sqlTops = `SELECT max(hi), bool_or(filter_id = $1) FROM coverage GROUP BY relay_id`
 )
 
 // Totals implements store.StatsReader.
@@ -782,16 +783,16 @@ func (db *DB) Totals(ctx context.Context, now int64) (t store.Totals, err error)
 		}, sqlLevelTotals, open); err != nil {
 			return err
 		}
-		if err := q.QueryRow(ctx, sqlPartly, open).Scan(&t.Partly); err != nil {
-			return err
-		}
 		var lags []int64
 		if err := each(ctx, q, func(rows pgx.Rows) error {
 			var top int64
-			err := rows.Scan(&top)
-			lags = append(lags, max(now-top, 0))
+			var whole bool
+			err := rows.Scan(&top, &whole)
+			if lags = append(lags, max(now-top, 0)); !whole {
+				t.Partly++
+			}
 			return err
-		}, sqlTops); err != nil {
+		}, sqlTops, open); err != nil {
 			return err
 		}
 		if slices.Sort(lags); len(lags) > 0 {

@@ -754,8 +754,7 @@ const (
 			coalesce((SELECT sum(kept + dropped) FROM quarantine_count), 0)`
 	sqlRelayTotals = `SELECT network, state, count(*) FROM relay WHERE kept_out = '' GROUP BY network, state ORDER BY network, state`
 	sqlLevelTotals = `SELECT level, count(DISTINCT relay_id), CAST(min(total(hi - lo + 1), 9e18) AS INTEGER) FROM coverage WHERE filter_id = ? GROUP BY level ORDER BY level`
-	sqlPartly      = `SELECT count(*) FROM (SELECT relay_id FROM coverage GROUP BY relay_id HAVING NOT max(filter_id = ?))`
-	sqlTops        = `SELECT max(hi) FROM coverage GROUP BY relay_id`
+	sqlTops        = `SELECT max(hi), max(filter_id = ?) FROM coverage GROUP BY relay_id`
 )
 
 // Totals implements store.StatsReader.
@@ -788,14 +787,13 @@ func (db *DB) Totals(ctx context.Context, now int64) (store.Totals, error) {
 		}, sqlLevelTotals, int64(open)); err != nil {
 			return err
 		}
-		if _, err := c.one(ctx, func(r row) { t.Partly = r.int(0) }, sqlPartly, int64(open)); err != nil {
-			return err
-		}
 		var lags []int64
 		if err := c.query(ctx, func(r row) bool {
-			lags = append(lags, max(now-r.int(0), 0))
+			if lags = append(lags, max(now-r.int(0), 0)); r.int(1) == 0 {
+				t.Partly++
+			}
 			return true
-		}, sqlTops); err != nil {
+		}, sqlTops, int64(open)); err != nil {
 			return err
 		}
 		if slices.Sort(lags); len(lags) > 0 {

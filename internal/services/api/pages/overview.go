@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
@@ -61,32 +63,37 @@ type step struct {
 func (p *Pages) overview(r *http.Request) (view, error) {
 	ctx := r.Context()
 	var o overviewPage
-	var err error
-	if o.Stats, err = p.query.Stats(ctx); err != nil {
+	var parts errgroup.Group
+	parts.Go(func() (err error) {
+		o.Stats, err = p.query.Stats(ctx)
+		return err
+	})
+	parts.Go(func() error {
+		today := time.Now().Unix() / store.Day
+		days, err := p.query.Days(ctx, today-chartDays+1, today)
+		o.Chart, o.Days = newDayChart(days, today, chartDays), dayRows(days)
+		return err
+	})
+	parts.Go(func() error {
+		kinds, err := p.query.Kinds(ctx, shownKinds)
+		o.Kinds = kindRows(kinds)
+		return err
+	})
+	parts.Go(func() error {
+		newest, err := p.query.Relays(ctx, query.RelayQuery{
+			Sort: []query.Order{{Column: "promoted", Falling: true}}, Canonical: true, Limit: shownNewest,
+		})
+		o.Newest = newest.Relays
+		return err
+	})
+	parts.Go(func() (err error) {
+		o.Incidents, err = p.query.Incidents(ctx, shownNewest)
+		return err
+	})
+	if err := parts.Wait(); err != nil {
 		return view{}, err
 	}
 	o.Figures = figures(o.Stats)
-	today := time.Now().Unix() / store.Day
-	days, err := p.query.Days(ctx, today-chartDays+1, today)
-	if err != nil {
-		return view{}, err
-	}
-	o.Chart, o.Days = newDayChart(days, today, chartDays), dayRows(days)
-	kinds, err := p.query.Kinds(ctx, shownKinds)
-	if err != nil {
-		return view{}, err
-	}
-	o.Kinds = kindRows(kinds)
-	newest, err := p.query.Relays(ctx, query.RelayQuery{
-		Sort: []query.Order{{Column: "promoted", Falling: true}}, Canonical: true, Limit: shownNewest,
-	})
-	if err != nil {
-		return view{}, err
-	}
-	o.Newest = newest.Relays
-	if o.Incidents, err = p.query.Incidents(ctx, shownNewest); err != nil {
-		return view{}, err
-	}
 	o.Networks = networks(o.Stats.Relays)
 	o.Steps = beginning(o.Stats)
 	return view{Title: "Overview", Section: "/", Data: o}, nil

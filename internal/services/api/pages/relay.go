@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"bigbrotr/internal/core/query"
 	"bigbrotr/internal/core/store"
 )
@@ -94,10 +96,12 @@ func (p *Pages) relay(r *http.Request) (view, error) {
 		}
 		return view{}, err
 	}
+	var parts errgroup.Group
 	for _, part := range []func(context.Context, *relayPage) error{p.relayHealth, p.relayCoverage, p.relayContent, p.relayDocument} {
-		if err := part(ctx, &d); err != nil {
-			return view{}, err
-		}
+		parts.Go(func() error { return part(ctx, &d) }) // each has fields of its own
+	}
+	if err := parts.Wait(); err != nil {
+		return view{}, err
 	}
 	return view{Title: host(u), Section: "/relays", Data: d, Feed: d.API + "/feed.atom"}, nil
 }
