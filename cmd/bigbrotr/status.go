@@ -86,7 +86,9 @@ func printStats(g *Globals, url string, s query.Stats) error {
 	}
 	fmt.Fprintf(w, "holes\t%d, %d events known to be missing\n", s.Holes.Count, s.Holes.Events)
 	fmt.Fprintf(w, "rejected\t%d\n", s.Rejected)
-	fmt.Fprintf(w, "lag\t%s median, %s at most\n", seconds(s.Lag.Median), seconds(s.Lag.Max))
+	if len(s.Coverage) > 0 || s.Partly > 0 {
+		fmt.Fprintf(w, "lag\t%s median, %s at most\n", seconds(s.Lag.Median), seconds(s.Lag.Max))
+	}
 	fmt.Fprintf(w, "cost\t%s\n", cost(s.Cost))
 	return w.Flush()
 }

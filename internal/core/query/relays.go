@@ -124,6 +124,7 @@ type RelayQuery struct {
 	OpenP95   float64 // at most, of relays that have one
 	Text      string  // every word of it is in the URL, name, software, network or city
 	Canonical bool    // no aliases
+	Covered   *bool   // whether anything is proved to be held
 	Near      *Point
 	Within    float64 // of Near, in kilometres; 0: anywhere that is known
 	Sort      []Order // then by ascending URL
@@ -164,7 +165,11 @@ var columns = map[string]func(*Relay) value{
 	"read":       func(r *Relay) value { return value{Number: r.ReadMS} },
 	"events":     func(r *Relay) value { return value{Number: float64(r.Events)} },
 	"coverage":   func(r *Relay) value { return value{Number: float64(r.Coverage.Seconds)} },
+	"covered":    func(r *Relay) value { return value{Number: float64(min(r.Coverage.Seconds, 1))} },
 	"level":      func(r *Relay) value { return value{Number: float64(r.Coverage.Level)} },
+	"gaps":       func(r *Relay) value { return value{Number: float64(r.Coverage.Gaps)} },
+	"as_of":      func(r *Relay) value { return value{Number: float64(r.Coverage.AsOf)} },
+	"withheld":   func(r *Relay) value { return value{Number: float64(r.Holdings.Withheld)} },
 	"holes":      func(r *Relay) value { return value{Number: float64(r.Holes)} },
 	"first_seen": func(r *Relay) value { return value{Number: float64(r.FirstSeen)} },
 	"promoted":   func(r *Relay) value { return value{Number: float64(r.PromotedAt)} },
@@ -229,6 +234,7 @@ func (q *RelayQuery) wants(e *entry, words []string, software string) bool {
 		q.Payment != nil && r.Payment != *q.Payment,
 		q.Uptime > 0 && (r.Watched == 0 || r.Uptime < q.Uptime),
 		q.OpenP95 > 0 && (r.OpenP95 == 0 || r.OpenP95 > q.OpenP95),
+		q.Covered != nil && (r.Coverage.Seconds > 0) != *q.Covered,
 		q.Canonical && r.AliasOf != "":
 		return false
 	}

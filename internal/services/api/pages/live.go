@@ -24,8 +24,8 @@ import (
 // The bounds of pages that are kept up to date.
 const (
 	maxStreams  = 256
-	streamEvery = 2 * time.Second // which is how long the catalogue keeps its figures
-	streamRetry = 3000            // milliseconds after which a browser comes again
+	streamEvery = 2 * time.Second
+	streamRetry = 3000 // milliseconds after which a browser comes again
 )
 
 // figureSet are the values of a page that change by the second, by the name that
@@ -33,10 +33,14 @@ const (
 type figureSet map[string]string
 
 func figures(s query.Stats) figureSet {
+	lag, lagNote := "–", "no relay is covered yet"
+	if len(s.Coverage) > 0 || s.Partly > 0 {
+		lag, lagNote = spanText(s.Lag.Median), "median, at most "+spanText(s.Lag.Max)
+	}
 	return figureSet{
 		"up": number(s.Relays.ByState[store.StateUp]), "relays": number(s.Relays.Total), "candidates": number(s.Candidates),
 		"events": number(s.Events), "authors": number(s.Authors), "sightings": number(s.Sightings),
-		"holes": number(s.Holes.Count), "hole-events": number(s.Holes.Events), "lag": spanText(s.Lag.Median), "lag-max": spanText(s.Lag.Max),
+		"holes": number(s.Holes.Count), "hole-events": number(s.Holes.Events), "lag": lag, "lag-note": lagNote,
 		"store": config.Bytes(s.StoreBytes).Short(),
 	}
 }

@@ -55,7 +55,7 @@ func (l listing) Filtered() bool {
 
 // filters are the parameters that leave relays out; the first ones are for
 // everybody.
-var filters = []string{"text", "state", "network", "country", "nip", "auth", "payment", "uptime", "p95", "software", "asn"}
+var filters = []string{"text", "state", "network", "country", "nip", "auth", "payment", "uptime", "p95", "software", "asn", "covered"}
 
 const commonFilters = 4
 
@@ -86,11 +86,24 @@ var completenessColumns = []column{
 	{Name: "Coverage", Sort: "coverage", Class: "bars", Falling: true},
 	{Name: "Covered", Class: "n"},
 	{Name: "Weakest proof", Sort: "level", Class: "middle", Falling: true},
-	{Name: "Gaps", Class: "n middle"},
+	{Name: "Gaps", Sort: "gaps", Class: "n middle", Falling: true},
 	{Name: "Holes", Sort: "holes", Class: "n middle", Falling: true},
-	{Name: "Held", Note: "of the ids it names", Class: "n wide"},
-	{Name: "As of", Class: "n wide"},
+	{Name: "Held", Note: "of the ids it names", Sort: "withheld", Class: "n wide", Falling: true},
+	{Name: "As of", Sort: "as_of", Class: "n wide"},
 	{Name: "Cost", Note: "of a new event", Sort: "bytes_per_new", Class: "n wide", Falling: true},
+}
+
+// coveredFirst is the order of relays by how complete they are: those of which
+// something is covered come first, and the least covered of them unless another
+// order was chosen.
+func coveredFirst(chosen []query.Order) []query.Order {
+	if len(chosen) == 0 {
+		chosen = []query.Order{{Column: "coverage"}}
+	}
+	if chosen[0].Column == "url" {
+		return chosen
+	}
+	return append([]query.Order{{Column: "covered", Falling: true}}, chosen...)
 }
 
 // Sorted is how a list is sorted by a column: "ascending", "descending" or not.
@@ -160,12 +173,13 @@ func relayQuery(params url.Values) (query.RelayQuery, error) {
 		}
 		return nil
 	}
-	q.Auth, q.Payment = choice("auth"), choice("payment")
+	q.Auth, q.Payment, q.Covered = choice("auth"), choice("payment"), choice("covered")
 	return q, err
 }
 
-// list reads a page of relays as its parameters say, and the figures of all.
-func (p *Pages) list(r *http.Request, columns []column) (relaysPage, error) {
+// list reads a page of relays as its parameters say, in an order made of the one
+// that they choose, and the figures of all.
+func (p *Pages) list(r *http.Request, columns []column, order func(chosen []query.Order) []query.Order) (relaysPage, error) {
 	params := r.URL.Query()
 	for _, values := range params {
 		values[0] = visible(values[0], longRunes) // they are shown again
@@ -179,6 +193,7 @@ func (p *Pages) list(r *http.Request, columns []column) (relaysPage, error) {
 	if err != nil {
 		return l, err
 	}
+	q.Sort = order(q.Sort)
 	stats, err := p.query.Stats(r.Context())
 	if err != nil {
 		return l, err
@@ -216,7 +231,7 @@ func (p *Pages) withBars(ctx context.Context, relays []query.Relay) ([]relayRow,
 }
 
 func (p *Pages) relays(r *http.Request) (view, error) {
-	l, err := p.list(r, relaysColumns)
+	l, err := p.list(r, relaysColumns, func(chosen []query.Order) []query.Order { return chosen })
 	if err != nil {
 		return view{}, err
 	}
@@ -239,11 +254,12 @@ func (p *Pages) relays(r *http.Request) (view, error) {
 // completenessPage is how complete the archive is, relay by relay.
 type completenessPage struct {
 	query.Completeness
-	List relaysPage `json:"-"`
+	List      relaysPage `json:"-"`
+	Uncovered int64      `json:"-"` // relays of which nothing is proved
 }
 
 func (p *Pages) completeness(r *http.Request) (view, error) {
-	l, err := p.list(r, completenessColumns)
+	l, err := p.list(r, completenessColumns, coveredFirst)
 	if err != nil {
 		return view{}, err
 	}
@@ -251,6 +267,7 @@ func (p *Pages) completeness(r *http.Request) (view, error) {
 	if c.Completeness, err = p.query.Completeness(r.Context(), "", 1); err != nil {
 		return view{}, err
 	}
+	c.Uncovered = c.Relays - c.Covered
 	c.Each, c.Next = make([]query.RelayCompleteness, len(l.Relays)), l.Next
 	table := [][]string{{"url", "state", "covered", "level", "partly", "gaps", "holes", "named", "archived", "as_of", "lo", "hi", "requests", "bytes_received", "events_received", "new", "known"}}
 	for i := range l.Relays {
