@@ -169,6 +169,13 @@ func TestPages(t *testing.T) {
 		_, _, body := get(t, base+"/")
 		return strings.Contains(body, "<td>reaction</td>") && !strings.Contains(body, "The archive begins")
 	})
+	p.await("every level of proof", func() bool {
+		var page struct {
+			Stats struct{ Coverage []struct{ Level int } }
+		}
+		ask(t, base+"/overview.json", &page)
+		return len(page.Stats.Coverage) == 4
+	})
 
 	var list struct{ Relays []struct{ URL string } }
 	ask(t, base+"/relays.json", &list)

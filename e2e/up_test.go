@@ -376,12 +376,13 @@ func TestSecondSignal(t *testing.T) {
 
 // demoResult is what `demo --json` ends with.
 type demoResult struct {
-	Relays      int `json:"relays"`
-	Visible     int `json:"visible"`
-	Archived    int `json:"archived"`
-	Holes       int `json:"holes"`
-	Missing     int `json:"missing"`
-	FalseClaims int `json:"false_claims"`
+	Relays      int         `json:"relays"`
+	Visible     int         `json:"visible"`
+	Archived    int         `json:"archived"`
+	Holes       int         `json:"holes"`
+	Missing     int         `json:"missing"`
+	FalseClaims int         `json:"false_claims"`
+	Levels      map[int]int `json:"levels"` // relays
 }
 
 func TestDemo(t *testing.T) {
@@ -393,6 +394,11 @@ func TestDemo(t *testing.T) {
 		decode(t, done.stdout, &r)
 		if done.code != 0 || r.Missing != 0 || r.FalseClaims != 0 || r.Relays < 10 || r.Archived == 0 || r.Archived > r.Visible {
 			t.Errorf("exit %d, %+v", done.code, r)
+		}
+		for level := 1; level <= 4; level++ {
+			if n := r.Levels[level]; n < 1 || n > r.Relays {
+				t.Errorf("%d of %d relays have a proof of level %d", n, r.Relays, level)
+			}
 		}
 		t.Logf("%+v after %s", r, time.Since(begin).Round(time.Millisecond))
 	})

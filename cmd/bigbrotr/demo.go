@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"bigbrotr/internal/app"
-	"bigbrotr/internal/simnet"
+	"bigbrotr/internal/core/store"
 )
 
 type demoCmd struct {
@@ -24,12 +24,13 @@ const (
 
 // demoResult is the comparison of archive and truth.
 type demoResult struct {
-	Relays      int `json:"relays"`
-	Visible     int `json:"visible"`
-	Archived    int `json:"archived"`
-	Holes       int `json:"holes"`
-	Missing     int `json:"missing"`
-	FalseClaims int `json:"false_claims"`
+	Relays      int                 `json:"relays"`
+	Visible     int                 `json:"visible"`
+	Archived    int                 `json:"archived"`
+	Holes       int                 `json:"holes"`
+	Missing     int                 `json:"missing"`
+	FalseClaims int                 `json:"false_claims"`
+	Levels      map[store.Level]int `json:"levels"` // relays of which something is proved, by level
 }
 
 // Run runs everything against a simulated network until the archive is
@@ -66,7 +67,7 @@ func (c *demoCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if err != nil {
 		return err
 	}
-	r := demoResult{result.Relays, result.Visible, result.Archived, result.Holes, result.Missing, result.FalseClaims}
+	r := demoResult{result.Relays, result.Visible, result.Archived, result.Holes, result.Missing, result.FalseClaims, result.Levels}
 	if g.JSON {
 		err = g.print(r)
 	} else {
@@ -86,7 +87,7 @@ func (c *demoCmd) Run(ctx context.Context, g *Globals) (err error) {
 }
 
 // watch compares until the archive is complete or the time is over.
-func (c *demoCmd) watch(ctx context.Context, demo *app.Demo) (simnet.Result, error) {
+func (c *demoCmd) watch(ctx context.Context, demo *app.Demo) (app.DemoResult, error) {
 	limit := time.After(demoLimit)
 	look := time.NewTicker(demoLook)
 	defer look.Stop()

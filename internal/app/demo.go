@@ -62,6 +62,7 @@ func NewDemo(ctx context.Context, cfg Config, seed uint64, log *slog.Logger) (_ 
 	second := config.Duration(time.Second)
 	cfg.Finder.Interval, cfg.Validator.Interval, cfg.Monitor.Interval = second, second, second
 	cfg.Synchronizer.Interval, cfg.Refresher.Interval = second, second
+	cfg.Synchronizer.Every = 5 * second
 	cfg.Validator.Retry, cfg.Monitor.Retry, cfg.Synchronizer.Retry = second, second, second
 	d.app, err = Build(ctx, cfg, Services(), log)
 	return d, err
@@ -81,18 +82,40 @@ func (d *Demo) Close() error {
 	return os.RemoveAll(d.folder)
 }
 
+// DemoResult compares the archive of a demo with the truth of its network.
+type DemoResult struct {
+	simnet.Result
+	Levels map[store.Level]int // relays of which something is proved at a level
+}
+
 // Compare holds the archive against the truth of the network.
-func (d *Demo) Compare(ctx context.Context) (simnet.Result, error) {
+func (d *Demo) Compare(ctx context.Context) (DemoResult, error) {
 	accounts, err := Accounts(ctx, d.app.Store(), d.network.URLs())
 	if err != nil {
-		return simnet.Result{}, fmt.Errorf("read the archive: %w", err)
+		return DemoResult{}, fmt.Errorf("read the archive: %w", err)
 	}
-	return d.network.Compare(accounts), nil
+	r := DemoResult{d.network.Compare(accounts), map[store.Level]int{}}
+	for _, a := range accounts {
+		levels := map[store.Level]bool{}
+		for _, c := range a.Claims {
+			levels[c.Level] = true
+		}
+		for level := range levels {
+			r.Levels[level]++
+		}
+	}
+	return r, nil
 }
 
 // Complete tells whether a comparison shows that all is done: every relay of
-// the network that answers is known, and nothing is missing.
-func (d *Demo) Complete(r simnet.Result) bool {
+// the network that answers is known, nothing is missing, and each level of proof
+// is to be seen.
+func (d *Demo) Complete(r DemoResult) bool {
+	for level := store.LevelWalked; level <= store.LevelFingerprint; level++ {
+		if r.Levels[level] == 0 {
+			return false
+		}
+	}
 	return r.Relays == len(d.network.Relays()) && r.OK()
 }
 
