@@ -18,12 +18,14 @@ let looked = 0;
 
 const name = (page) => page.replace(/^\//, "").replace(/[^A-Za-z0-9.-]+/g, "_").slice(0, 60) || "overview";
 
-// look looks at one page in all ways, with one load.
-async function look(browser, address, scripts) {
-  const context = await browser.newContext({
-    javaScriptEnabled: scripts, reducedMotion: "reduce", viewport: { width: widths[0], height: 900 },
-  });
-  const page = await context.newPage();
+// What axe judges: everything where all of a page is shown, and on narrow
+// screens, in the other colours, what these can change.
+const whole = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"];
+const changing = ["color-contrast", "link-in-text-block", "scrollable-region-focusable"];
+
+// look looks at one page in all ways, with one load, in a window of a browser with
+// scripts or without.
+async function look(page, address, scripts) {
   const told = (text) => problems.push(`${address}${scripts ? "" : " without scripts"}: ${text}`);
   const wanted = task.status?.[address] ?? 200;
   page.on("console", (m) => {
@@ -57,9 +59,10 @@ async function look(browser, address, scripts) {
         await page.screenshot({ path: path.join(task.shots, `${name(address)}-${width}-${colorScheme}.png`), fullPage: true });
       }
       // What axe looks at depends on colours and on what is shown at a width.
-      if (scripts && (width === widths[0]) === (colorScheme === "dark") && width !== widths[1]) {
+      const rules = { [`${widths[0]} dark`]: changing, [`${widths.at(-1)} light`]: whole }[`${width} ${colorScheme}`];
+      if (scripts && rules) {
         if (!(await page.evaluate("typeof axe === 'object'"))) await page.evaluate(axe);
-        const { violations } = await page.evaluate(() => axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }));
+        const { violations } = await page.evaluate((runOnly) => axe.run({ runOnly, resultTypes: ["violations"], preload: false }), rules);
         for (const v of violations) told(`at ${width}, ${colorScheme}: axe ${v.id} (${v.help}): ${v.nodes.slice(0, 2).map((n) => n.html.slice(0, 120)).join(" | ")}`);
       }
     }
@@ -70,7 +73,8 @@ async function look(browser, address, scripts) {
     if (url.origin === task.base) links.set(url.href, links.get(url.href) ?? address);
     else if (!["mailto:", "https:", "http:", "nostr:"].includes(url.protocol)) told(`links to ${href.slice(0, 80)}`);
   }
-  await context.close();
+  await page.goto("about:blank"); // ends what it follows
+  page.removeAllListeners();
 }
 
 // use does what visitors do: with the keyboard, with the choice of colours when
@@ -141,11 +145,18 @@ async function main() {
     args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
   });
   try {
-    const work = task.pages.flatMap((address) => [[address, true], [address, false]]);
-    const hand = async () => {
-      for (let next = work.shift(); next; next = work.shift()) await look(browser, ...next);
+    const hand = async (scripts) => {
+      const context = await browser.newContext({ javaScriptEnabled: scripts, reducedMotion: "reduce" });
+      const page = await context.newPage();
+      const work = scripts ? withScripts : without;
+      for (let next = work.shift(); next; next = work.shift()) {
+        await page.setViewportSize({ width: widths[0], height: 900 });
+        await look(page, next, scripts);
+      }
+      await context.close();
     };
-    await Promise.all([hand(), hand()]);
+    const withScripts = [...task.pages], without = [...task.pages];
+    await Promise.all([hand(true), hand(true), hand(false)]);
     if (task.use) await use(browser);
     await follow(browser);
     await picture(browser);
