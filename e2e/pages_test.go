@@ -221,6 +221,29 @@ func TestPagesOfShown(t *testing.T) {
 	})
 }
 
+// TestPagesOfNothing looks at the pages of an archive that has just been made:
+// they say what comes next.
+func TestPagesOfNothing(t *testing.T) {
+	b := newBrowser(t)
+	store := folder(t)
+	if done := run(t, nil, "migrate", "--store", store); done.code != 0 {
+		t.Fatalf("migrate: exit %d\n%s", done.code, tail(done.stderr))
+	}
+	p := start(t, nil, "run", "api", "--store", store, "--listen", "127.0.0.1:0", "--json")
+	p.await("the address of the pages", func() bool { return strings.Contains(p.stdout.String(), "\n") })
+	var said struct{ Pages, Store string }
+	decode(t, p.stdout.String(), &said)
+	absent := "/event/" + strings.Repeat("0", 64)
+	b.look(sight{
+		Base: strings.TrimSuffix(said.Pages, "/"), Shots: shots(t),
+		Pages: []string{
+			"/", "/relays", "/relays?text=none", "/relay/none.example.org", "/compare?r=none.example.org", "/map", absent,
+			"/author/" + strings.Repeat("0", 63) + "1", "/completeness", "/system",
+		},
+		Status: map[string]int{"/relay/none.example.org": 404, "/compare?r=none.example.org": 404, absent: 404},
+	})
+}
+
 // shots is where to leave a picture of everything, for people to look at: only
 // with -artifacts, for that takes its time.
 func shots(t *testing.T) string {

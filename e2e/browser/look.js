@@ -43,6 +43,12 @@ async function look(page, address, scripts) {
   if (response.status() !== wanted) told(`status ${response.status()}, want ${wanted}`);
   const bytes = (await response.body()).length;
   if (bytes > 150 * 1024) told(`${bytes} bytes`);
+  const shift = await page.evaluate(() => new Promise((resolve) => {
+    let sum = 0;
+    new PerformanceObserver((list) => { for (const e of list.getEntries()) sum += e.value; }).observe({ type: "layout-shift", buffered: true });
+    requestAnimationFrame(() => requestAnimationFrame(() => resolve(sum)));
+  }));
+  if (shift > 0.1) told(`what is on it moves while it loads: layout shift ${shift.toFixed(3)}`);
   for (const width of widths) {
     await page.setViewportSize({ width, height: 900 });
     for (const colorScheme of ["light", "dark"]) {

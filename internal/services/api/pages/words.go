@@ -286,10 +286,12 @@ func spanText(seconds int64) string {
 	return fmt.Sprintf("%d\u00a0days", seconds/86400)
 }
 
-// datesText tells a stretch of created_at, which may have no ends.
-func datesText(lo, hi int64) string {
-	const someDay = 253_402_300_800 // the year 10000
-	from, to := date(lo), date(hi)
+// datesText tells a stretch of created_at, which may have no ends. Its dates do
+// not break at the end of a line.
+func datesText(lo, hi int64) template.HTML {
+	const someDay = 253_402_300_800                                                                                // the year 10000
+	whole := func(at int64) template.HTML { return template.HTML(`<span class="nowrap">` + date(at) + `</span>`) } // of numbers alone
+	from, to := whole(lo), whole(hi)
 	switch {
 	case lo <= 0 && hi >= someDay:
 		return "any time"
@@ -355,6 +357,11 @@ var causes = map[string]string{
 	"ws-refused": "the WebSocket is refused", "ws-timeout": "the WebSocket does not open", "no-nostr": "it does not speak Nostr",
 	"disconnected": "it closes the connection early", "read-timeout": "a request does not end", "read-auth": "reading needs authentication",
 	"read-restricted": "reading is closed to us",
+
+	// Why a relay is not reconciled with.
+	"notice": "it answers with a notice", "closed": "it closes the request", "idle": "it does not answer", "neg-refused": "it refuses",
+	"malformed": "its answers cannot be read", "disconnects": "it closes the connection", "contradicts": "it has what it says it has not",
+	"partial": "it names a part of its ids only",
 }
 
 // probes tell what the probes of the monitor look at.
