@@ -137,6 +137,35 @@ func (c *Catalogue) Alive(ctx context.Context) (*Alive, error) {
 	return &now.alive, nil
 }
 
+// Due counts the relays, aliases apart, whose turn has come.
+type Due struct {
+	Checks int64 `json:"checks" doc:"relays to be checked"`
+	Reads  int64 `json:"reads" doc:"relays whose events are to be read"`
+}
+
+// Due counts the relays whose turn has come.
+func (c *Catalogue) Due(ctx context.Context) (Due, error) {
+	relays, err := c.directory.get(ctx)
+	if err != nil {
+		return Due{}, err
+	}
+	var d Due
+	now := time.Now().Unix()
+	for i := range relays.byURL {
+		r := &relays.byURL[i].Relay
+		if r.AliasOf != "" {
+			continue
+		}
+		if r.CheckDue <= now {
+			d.Checks++
+		}
+		if r.SyncDue <= now {
+			d.Reads++
+		}
+	}
+	return d, nil
+}
+
 // Changed returns the relays whose state began at a time or later, in that order.
 // They are shared and not to be changed.
 func (c *Catalogue) Changed(ctx context.Context, since int64) ([]*Relay, error) {

@@ -334,3 +334,18 @@ func TestCompleteness(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// TestDue counts the relays whose turn has come.
+func TestDue(t *testing.T) {
+	db := newStore(t)
+	relays := land(t, db, 3)
+	later := time.Now().Unix() + 3600
+	must(t, db.SaveOutcomes(t.Context(), []store.Outcome{{
+		Relay: relays[0].ID, At: base + 200, State: store.StateUp, LastUp: base + 200, Next: store.Next{Relay: relays[0].ID, Service: "monitor", DueAt: later},
+	}}))
+	due, err := query.New(db).Due(t.Context())
+	must(t, err)
+	if due != (query.Due{Checks: 2, Reads: 3}) {
+		t.Errorf("due are %+v", due)
+	}
+}

@@ -15,6 +15,7 @@ type systemPage struct {
 	Trouble  []string     `json:"trouble"`
 	Version  string       `json:"version"`
 	Stats    query.Stats  `json:"stats"`
+	Due      query.Due    `json:"due"`
 	Services []serviceRow `json:"services"`
 	Counters []counter    `json:"counters"`
 	Figures  figureSet    `json:"-"`
@@ -41,6 +42,9 @@ func (p *Pages) system(r *http.Request) (view, error) {
 	s := systemPage{Version: p.process.Version, Trouble: []string{}}
 	var err error
 	if s.Stats, err = p.query.Stats(r.Context()); err != nil {
+		return view{}, err
+	}
+	if s.Due, err = p.query.Due(r.Context()); err != nil {
 		return view{}, err
 	}
 	s.Figures = figures(s.Stats)
