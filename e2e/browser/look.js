@@ -43,7 +43,8 @@ async function look(page, address, scripts) {
   if (response.status() !== wanted) told(`status ${response.status()}, want ${wanted}`);
   const bytes = (await response.body()).length;
   if (bytes > 150 * 1024) told(`${bytes} bytes`);
-  const shift = await page.evaluate(() => new Promise((resolve) => {
+  // Where scripts are off nothing would tell of it.
+  const shift = scripts && await page.evaluate(() => new Promise((resolve) => {
     let sum = 0;
     new PerformanceObserver((list) => { for (const e of list.getEntries()) sum += e.value; }).observe({ type: "layout-shift", buffered: true });
     requestAnimationFrame(() => requestAnimationFrame(() => resolve(sum)));
