@@ -49,7 +49,7 @@ async function look(page, address, scripts) {
     new PerformanceObserver((list) => { for (const e of list.getEntries()) sum += e.value; }).observe({ type: "layout-shift", buffered: true });
     requestAnimationFrame(() => requestAnimationFrame(() => resolve(sum)));
   }));
-  if (shift > 0.1) told(`what is on it moves while it loads: layout shift ${shift.toFixed(3)}`);
+  if (shift > 0.01) told(`what is on it moves while it loads: layout shift ${shift.toFixed(3)}`);
   for (const width of widths) {
     await page.setViewportSize({ width, height: 900 });
     for (const colorScheme of ["light", "dark"]) {
