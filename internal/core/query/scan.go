@@ -10,10 +10,12 @@ import (
 	"bigbrotr/internal/core/store"
 )
 
-// Found is an event of a scan and the cursor behind it.
-type Found struct {
-	store.Stored
-	Cursor store.Cursor
+// Found is an event of a scan.
+type Found struct{ store.Stored }
+
+// Cursor is where a scan goes on behind the event.
+func (f *Found) Cursor() store.Cursor {
+	return store.Position{At: f.Event.CreatedAt, ID: f.Event.ID}.Cursor()
 }
 
 // Scan yields the events of a filter that strangers may be served, newest first,
@@ -51,8 +53,7 @@ func (c *Catalogue) Scan(ctx context.Context, filter nostr.Filter, after store.C
 				ask(page.next)
 			}
 			for i := range page.rows {
-				e := &page.rows[i].Event
-				if !yield(Found{page.rows[i], store.Position{At: e.CreatedAt, ID: e.ID}.Cursor()}, nil) {
+				if !yield(Found{page.rows[i]}, nil) {
 					return
 				}
 			}

@@ -24,7 +24,6 @@ import (
 	"bigbrotr/internal/core/relay"
 	"bigbrotr/internal/core/store"
 	"bigbrotr/internal/core/store/postgres"
-	"bigbrotr/internal/core/store/sqlite"
 	"bigbrotr/internal/pgtest"
 	"bigbrotr/internal/services/api"
 )
@@ -282,19 +281,25 @@ func openLoop(b *testing.B, ask func() func() int) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// BenchmarkExport compares exports with the store's own scan, one after the other
-// so that both meet the same machine: scan_ratio is the rate of the first by that
-// of the second.
+// BenchmarkExport compares exports with the store's own scan and with its own
+// pages, one after the other so that all meet the same machine: scan_ratio is the
+// rate of an export by that of the scan, which is in the order of arrival,
+// page_ratio by that of the pages, which are in the order of the export.
 func BenchmarkExport(b *testing.B) {
+	b.Run("sqlite", func(b *testing.B) { benchExport(b, newStore(b)) })
+	b.Run("postgres", func(b *testing.B) { benchExport(b, newPostgres(b)) })
+}
+
+func benchExport(b *testing.B, db store.Store) {
+	b.Helper()
 	n := sized(300_000, 5000)
-	db := newStore(b)
 	synced(b, db, n)
 	server := httptest.NewServer(apiOf(db, func(*api.Config) {}))
 	defer server.Close()
 	for _, format := range []string{"jsonl", "csv", "parquet"} {
 		b.Run(format, func(b *testing.B) {
 			var size, most int64
-			var scanned, exported time.Duration
+			var scanned, paged, exported time.Duration
 			for b.Loop() {
 				begin := time.Now()
 				rows := 0
@@ -303,6 +308,18 @@ func BenchmarkExport(b *testing.B) {
 					rows++
 				}
 				scanned += time.Since(begin)
+				begin = time.Now()
+				q := store.EventQuery{Limit: 1000, Public: true, Now: begin.Unix()}
+				for more := true; more; more = q.After != "" {
+					page, next, err := db.Events(b.Context(), q)
+					must(b, err)
+					rows -= len(page)
+					q.After = next
+				}
+				paged += time.Since(begin)
+				if rows != 0 {
+					b.Fatalf("the scan has %d more than the pages", rows)
+				}
 				begin = time.Now()
 				r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, server.URL+"/api/v1/export?format="+format, nil)
 				must(b, err)
@@ -325,6 +342,7 @@ func BenchmarkExport(b *testing.B) {
 				exported += time.Since(begin)
 			}
 			b.ReportMetric(float64(scanned)/float64(exported), "scan_ratio")
+			b.ReportMetric(float64(paged)/float64(exported), "page_ratio")
 			b.ReportMetric(float64(n*b.N)/exported.Seconds(), "events/s")
 			b.ReportMetric(float64(size)/float64(b.N)/1e6, "MB")
 			b.ReportMetric(float64(most)/1e6, "MB-heap")
@@ -335,7 +353,7 @@ func BenchmarkExport(b *testing.B) {
 
 // synced archives events as a synchronizer brings them: of one relay after the
 // other what it alone has, newest first.
-func synced(b *testing.B, db *sqlite.DB, n int) {
+func synced(b *testing.B, db store.Store, n int) {
 	b.Helper()
 	const relays = 50
 	var batch []nostr.Event

@@ -60,36 +60,37 @@ func (c *conn) events(ctx context.Context, q store.EventQuery) ([]store.Stored, 
 		}
 	}
 	p := page{c: c, q: &q, after: after, wanted: store.Matcher{Filter: q.Filter}}
-	var hits *merged
+	var found source
 	switch byWords, planned := c.wordsFirst(ctx, &q.Filter, words, after); {
 	case planned != nil:
 		return nil, "", planned
 	case len(q.Filter.IDs) > 0:
-		hits, err = c.byID(ctx, &q.Filter)
+		found, err = c.byID(ctx, &q.Filter)
 	case byWords:
 		since, until := stretch(&q.Filter, after)
-		hits, err = c.byWords(ctx, words, since, until, int64(min(max(2*q.Limit, 16), 256)))
+		found, err = c.byWords(ctx, words, since, until, int64(min(max(2*q.Limit, 16), 256)))
 		p.wanted.Filter.Search = "" // the index tells that exactly
 	default:
-		hits, err = c.plan(ctx, &q.Filter, after, q.Limit)
+		found, err = c.plan(ctx, &q.Filter, after, q.Limit)
 	}
 	if err != nil {
 		return nil, "", err
 	}
-	for !p.full {
-		// One more than is left: it shows that the second of the last one is over.
-		batch, err := hits.next(ctx, min(max(q.Limit-len(p.events)+1, 16), 256))
-		if err != nil {
+	for more := true; more && !p.full; {
+		// One snapshot for the many small reads: each alone would lock anew. One
+		// event more than are wanted tells that the second of the last is over.
+		if err := c.snapshot(func() error {
+			records, err := found.next(ctx, min(max(q.Limit-len(p.events)+1, 16), 256))
+			if more = len(records) > 0; err != nil || !more {
+				return err
+			}
+			return p.take(ctx, records)
+		}); err != nil {
 			return nil, "", err
 		}
-		if len(batch) == 0 {
-			p.flush()
-			break
-		}
-		// One snapshot for the many small reads: each alone would lock anew.
-		if err := c.snapshot(func() error { return p.take(ctx, batch) }); err != nil {
-			return nil, "", err
-		}
+	}
+	if !p.full {
+		p.flush()
 	}
 	if !p.full {
 		return p.events, "", nil
@@ -112,20 +113,9 @@ type page struct {
 	full   bool
 }
 
-// take reads the events of hits, which are of falling time, and keeps what the
-// query asks for.
-func (p *page) take(ctx context.Context, hits []hit) error {
-	rows, err := p.c.eventsOf(hits)
-	if err != nil {
-		return err
-	}
-	records := make([]store.Record, 0, len(rows))
-	for _, h := range hits {
-		if s, found := rows[h.seq]; found && p.wants(&s) { // else deleted meanwhile
-			records = append(records, s)
-		}
-		delete(rows, h.seq) // a hit may come twice
-	}
+// take keeps of events, which are of falling time, what the query asks for.
+func (p *page) take(ctx context.Context, records []store.Record) (err error) {
+	records = slices.DeleteFunc(records, func(s store.Record) bool { return !p.wants(&s) })
 	var deleted map[store.Seq]bool
 	if p.q.Public {
 		if deleted, err = p.c.deleted(ctx, records); err != nil {
@@ -147,6 +137,68 @@ func (p *page) take(ctx context.Context, hits []hit) error {
 		p.trim()
 	}
 	return nil
+}
+
+// source has events of falling time.
+type source interface {
+	// next returns the next ones, about n at most, and none at the end.
+	next(ctx context.Context, n int) ([]store.Record, error)
+}
+
+// line is the events of one place of an index: of all of them the rows are read
+// with it.
+type line struct {
+	c     *conn
+	sql   string
+	key   []any
+	since int64
+	last  hit
+	done  bool
+}
+
+func (l *line) next(ctx context.Context, n int) (records []store.Record, err error) {
+	if err := ctx.Err(); err != nil || l.done {
+		return nil, err
+	}
+	size := 0
+	l.done = true
+	var bad error
+	err = l.c.each(func(r row) bool {
+		var s store.Record
+		if s, bad = scanEvent(r); bad != nil {
+			return false
+		}
+		records = append(records, s)
+		size += s.Weight()
+		l.last = hit{s.Event.CreatedAt, int64(s.Seq)}
+		l.done = len(records) < n && size <= pageBytes
+		return l.done
+	}, l.sql, append([]any{l.since, l.last.at, l.last.seq, int64(n)}, l.key...)...)
+	return records, errors.Join(err, bad)
+}
+
+// next implements source.
+func (m *merged) next(ctx context.Context, n int) ([]store.Record, error) {
+	for {
+		hits, err := m.hits(ctx, n)
+		if err != nil || len(hits) == 0 {
+			return nil, err
+		}
+		rows, err := m.c.eventsOf(hits)
+		if err != nil {
+			return nil, err
+		}
+		records := make([]store.Record, 0, len(rows))
+		for _, h := range hits {
+			if s, found := rows[h.seq]; found { // else deleted meanwhile
+				records = append(records, s)
+			}
+			delete(rows, h.seq) // a hit may come twice
+		}
+		if len(records) > 0 {
+			return records, nil
+		}
+	}
 }
 
 // eventsOf reads events, by their number and in its order: neighbours of a time
@@ -330,8 +382,8 @@ func (c *conn) merge(ctx context.Context, streams []*stream) (*merged, error) {
 	return m, nil
 }
 
-// next returns up to n hits, none at the end.
-func (m *merged) next(ctx context.Context, n int) ([]hit, error) {
+// hits returns up to n hits, none at the end.
+func (m *merged) hits(ctx context.Context, n int) ([]hit, error) {
 	var hits []hit
 	for len(hits) < n && len(m.streams) > 0 {
 		s := m.streams[0]
@@ -355,8 +407,10 @@ func (m *merged) next(ctx context.Context, n int) ([]hit, error) {
 // Arguments of every stream: since, time and number of the last hit, how many,
 // and its key.
 const (
-	sqlByTime = `SELECT created_at, seq FROM event INDEXED BY event_time
+	sqlByTime = `SELECT ` + eventColumns + ` FROM event INDEXED BY event_time
 		WHERE created_at >= ?1 AND (created_at, seq) < (?2, ?3) ORDER BY created_at DESC, seq DESC LIMIT ?4`
+	sqlOfKind = `SELECT ` + eventColumns + ` FROM event INDEXED BY event_kind
+		WHERE kind = ?5 AND created_at >= ?1 AND (created_at, seq) < (?2, ?3) ORDER BY created_at DESC, seq DESC LIMIT ?4`
 	sqlByKind = `SELECT created_at, seq FROM event INDEXED BY event_kind
 		WHERE kind = ?5 AND created_at >= ?1 AND (created_at, seq) < (?2, ?3) ORDER BY created_at DESC, seq DESC LIMIT ?4`
 	sqlByTerm = `SELECT created_at, seq FROM term
@@ -392,7 +446,7 @@ func (c *conn) wordsFirst(ctx context.Context, f *nostr.Filter, words []string, 
 }
 
 // plan chooses the index for a filter without ids.
-func (c *conn) plan(ctx context.Context, f *nostr.Filter, after *store.Position, limit int) (*merged, error) {
+func (c *conn) plan(ctx context.Context, f *nostr.Filter, after *store.Position, limit int) (source, error) {
 	since, until := stretch(f, after)
 	kinds := kindList(f.Kinds)
 	hashes, err := c.terms(ctx, f, since, until)
@@ -416,12 +470,14 @@ func (c *conn) plan(ctx context.Context, f *nostr.Filter, after *store.Position,
 		for _, h := range hashes {
 			add(sqlByTerm, len(hashes), h, kinds)
 		}
+	case len(f.Kinds) == 1:
+		return &line{c: c, sql: sqlOfKind, key: []any{int64(f.Kinds[0])}, since: since, last: hit{until, math.MaxInt64}}, nil
 	case len(f.Kinds) > 0 && len(f.Kinds) <= maxStreams:
 		for _, k := range f.Kinds {
 			add(sqlByKind, len(f.Kinds), int64(k))
 		}
 	default:
-		add(sqlByTime, 1)
+		return &line{c: c, sql: sqlByTime, since: since, last: hit{until, math.MaxInt64}}, nil
 	}
 	return c.merge(ctx, streams)
 }

@@ -116,16 +116,16 @@ func (a *API) export(hc huma.Context, format string, limit int, events iter.Seq2
 	if r.Method == http.MethodHead {
 		return
 	}
-	var last store.Cursor
+	var last query.Found
 	n := 0
 	for e, err := range events {
 		if err == nil && n == limit {
-			h.Set(trailerNext, string(last))
+			h.Set(trailerNext, string(last.Cursor()))
 			break
 		}
 		if err == nil {
 			err = file.write(&e)
-			last = e.Cursor
+			last = e
 			n++
 		}
 		if err != nil {
