@@ -9,53 +9,73 @@ import (
 	"time"
 )
 
-// TestKept checks when what is kept is read anew: each second while somebody
-// asks, more seldom when it costs much, and not at all when nobody does.
+// TestKept checks when what is kept is read anew: before anybody asks, each second
+// while somebody does, more seldom when it costs much, and seldom when nobody does.
 func TestKept(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		cost time.Duration // of reading
-		want int64         // reads within ten seconds
-	}{{"cheap", 0, 11}, {"costly", 200 * time.Millisecond, 3}} {
+		busy int64         // reads within ten seconds
+		idle [2]int64      // reads within ten minutes without a question, from and to
+		age  time.Duration
+		old  bool // whether who asks after that is told what was so when it was as old
+	}{
+		{"cheap", 0, 10, [2]int64{590, 600}, 700 * time.Millisecond, false},
+		{"middling", 50 * time.Millisecond, 10, [2]int64{11, 13}, 9 * time.Second, false},
+		{"costly", 200 * time.Millisecond, 2, [2]int64{9, 10}, 30 * time.Second, true},
+	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				var reads atomic.Int64
-				k := keep(func(context.Context) (int, error) {
+				k := keep(func(context.Context) (int64, error) {
+					n := reads.Add(1)
 					time.Sleep(test.cost)
-					return int(reads.Add(1)), nil
+					return n, nil
 				})
 				go k.run(ctx)
 				defer stop()
-				// ask returns how long somebody waits.
-				ask := func() time.Duration {
+				// ask returns what somebody is told, and how long he waits for it.
+				ask := func() (int64, time.Duration) {
 					begin := time.Now()
-					if _, err := k.get(ctx); err != nil {
+					n, err := k.get(ctx)
+					if err != nil {
 						t.Error(err)
 					}
-					return time.Since(begin)
+					return n, time.Since(begin)
 				}
-				if n := reads.Load(); n > 0 {
-					t.Errorf("%d reads before anybody asked", n)
-				}
-				if waited := ask(); waited != test.cost || reads.Load() != 1 {
-					t.Errorf("the first waits %v for %d reads", waited, reads.Load())
+				time.Sleep(test.cost + time.Millisecond)
+				if n, waited := ask(); n != 1 || waited != 0 {
+					t.Errorf("the first is told %d and waits %v", n, waited)
 				}
 				time.Sleep(10*time.Second + 100*time.Millisecond)
-				if n := reads.Load(); n != test.want {
-					t.Errorf("%d reads in ten seconds, want %d", n, test.want)
+				if n := reads.Load() - 1; n != test.busy {
+					t.Errorf("%d reads in ten seconds, want %d", n, test.busy)
 				}
-				if waited := ask(); waited != 0 {
+				if _, waited := ask(); waited != 0 {
 					t.Errorf("who asks later waits %v", waited)
 				}
 				time.Sleep(2 * keptIdle)
 				before := reads.Load()
-				time.Sleep(keptIdle)
-				if n := reads.Load(); n != before {
-					t.Errorf("%d reads while nobody asked", n-before)
+				time.Sleep(10 * time.Minute)
+				if n := reads.Load() - before; n < test.idle[0] || n > test.idle[1] {
+					t.Errorf("%d reads in ten minutes without a question", n)
 				}
-				if waited := ask(); waited != test.cost || reads.Load() != before+1 {
-					t.Errorf("after a quiet time one waits %v for %d reads", waited, reads.Load()-before)
+				for before = reads.Load(); reads.Load() == before; {
+					time.Sleep(time.Millisecond)
+				}
+				before = reads.Load()
+				time.Sleep(test.cost + test.age)
+				want, longest := before+1, test.cost
+				if test.old {
+					want, longest = before, 0
+				}
+				if n, waited := ask(); n != want || waited > longest {
+					t.Errorf("after a quiet time one is told %d, not %d, and waits %v", n, want, waited)
+				}
+				time.Sleep(test.cost + time.Millisecond)
+				if n, waited := ask(); n != before+1 || waited != 0 {
+					t.Errorf("the next is told %d, not %d, and waits %v", n, before+1, waited)
 				}
 			})
 		})

@@ -27,9 +27,9 @@ import (
 
 const base int64 = 1_700_000_000 // 2023-11-14
 
-func newStore(t *testing.T) *sqlite.DB { return newStoreOf(t, store.Keep{}) }
+func newStore(t testing.TB) *sqlite.DB { return newStoreOf(t, store.Keep{}) }
 
-func newStoreOf(t *testing.T, keep store.Keep) *sqlite.DB {
+func newStoreOf(t testing.TB, keep store.Keep) *sqlite.DB {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), sqlite.Options{Keep: keep})
 	if err != nil {
@@ -46,14 +46,14 @@ func newStoreOf(t *testing.T, keep store.Keep) *sqlite.DB {
 	return db
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func parse(t *testing.T, text string) relay.URL {
+func parse(t testing.TB, text string) relay.URL {
 	t.Helper()
 	url, err := relay.Rules{AllowLocal: true}.Parse(text)
 	must(t, err)

@@ -693,32 +693,27 @@ func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.R
 		}, sqlSummaries, q.After, string(q.Network), string(q.State), int64(min(q.Limit, maxPage))); err != nil || bad != nil {
 			return errors.Join(err, bad)
 		}
-		return c.snapshot(func() error {
-			open, err := c.openFilter(ctx)
-			if err != nil {
-				return err
-			}
-			ids := make([]store.RelayID, len(summaries))
-			for i := range summaries {
-				ids[i] = summaries[i].ID
-			}
-			costs, err := c.costs(ctx, ids)
-			if err != nil {
-				return err
-			}
-			for i := range summaries {
-				summaries[i].Cost = costs[summaries[i].ID]
-				var claims []store.Coverage
-				if err := c.query(ctx, func(r row) bool {
-					claims = append(claims, scanCoverage(r))
-					return true
-				}, sqlRelayCoverage, int64(summaries[i].ID)); err != nil {
-					return err
-				}
-				summaries[i].Summarize(claims, open)
-			}
-			return nil
-		})
+		ids := make([]store.RelayID, len(summaries))
+		for i := range summaries {
+			ids[i] = summaries[i].ID
+		}
+		costs, err := c.costs(ctx, ids)
+		if err != nil {
+			return err
+		}
+		all, open, err := c.claimsOf(ctx, ids)
+		if err != nil {
+			return err
+		}
+		claims := make(map[store.RelayID][]store.Coverage)
+		for _, one := range all {
+			claims[one.Relay] = append(claims[one.Relay], one)
+		}
+		for i := range summaries {
+			summaries[i].Cost = costs[ids[i]]
+			summaries[i].Summarize(claims[ids[i]], open)
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read relays: %w", err)
@@ -726,26 +721,31 @@ func (db *DB) RelaySummaries(ctx context.Context, q store.RelayQuery) ([]store.R
 	return summaries, nil
 }
 
-// Claims implements store.RelayReader.
-func (db *DB) Claims(ctx context.Context, relays []store.RelayID) (claims map[store.RelayID][]store.Coverage, err error) {
+// claimsOf reads the claims of several relays, and which filter is that of all
+// events.
+func (c *conn) claimsOf(ctx context.Context, relays []store.RelayID) (claims []store.Coverage, open store.FilterID, err error) {
 	ids, err := json.Marshal(relays)
 	if err != nil {
-		return nil, fmt.Errorf("read claims: %w", err)
+		return nil, 0, err
 	}
-	err = db.read(ctx, func(c *conn) error {
-		return c.snapshot(func() error {
-			open, err := c.openFilter(ctx)
-			if err != nil {
-				return err
-			}
-			var all []store.Coverage
-			err = c.query(ctx, func(r row) bool {
-				all = append(all, scanCoverage(r))
-				return true
-			}, sqlClaims, string(ids))
-			claims = store.CountedOf(all, open)
+	err = c.snapshot(func() (err error) {
+		if open, err = c.openFilter(ctx); err != nil {
 			return err
-		})
+		}
+		return c.query(ctx, func(r row) bool {
+			claims = append(claims, scanCoverage(r))
+			return true
+		}, sqlClaims, string(ids))
+	})
+	return claims, open, err
+}
+
+// Claims implements store.RelayReader.
+func (db *DB) Claims(ctx context.Context, relays []store.RelayID) (claims map[store.RelayID][]store.Coverage, err error) {
+	err = db.read(ctx, func(c *conn) error {
+		all, open, err := c.claimsOf(ctx, relays)
+		claims = store.CountedOf(all, open)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read claims: %w", err)
