@@ -105,6 +105,7 @@ func TestPlans(t *testing.T) {
 		{"of a kind", sqlOfKind, []string{"SEARCH event USING INDEX event_kind (kind=? AND created_at>? AND created_at<?)"}},
 		{"by kind", sqlByKind, []string{"SEARCH event USING COVERING INDEX event_kind (kind=? AND created_at>? AND created_at<?)"}},
 		{"by term", sqlByTerm, []string{"SEARCH term USING PRIMARY KEY (h=? AND created_at>? AND (created_at,seq)<(?,?))"}},
+		{"versions by their d tag", sqlVersionsByD, []string{"SEARCH t USING PRIMARY KEY (h=? AND created_at>?)", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"estimate", sqlEstimate, []string{"SEARCH term USING PRIMARY KEY (h=? AND created_at>? AND created_at<?)"}},
 		{"scan", sqlScanEvents, []string{"SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
 		{"thin", sqlThinnable, []string{"SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},

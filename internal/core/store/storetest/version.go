@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -83,6 +84,55 @@ func testVersions(t *testing.T, open opener) {
 			f.must(err)
 			f.equal("superseded", step.want, got[0])
 		}
+	})
+	t.Run("an author of many lines", func(t *testing.T) {
+		f := f.in(t)
+		report := func(author int, at int64, ds ...string) nostr.Event {
+			var tags []nostr.Tag
+			for _, d := range ds {
+				tags = append(tags, nostr.Tag{"d", d})
+			}
+			return event(author, 30166, base+at, "report", tags...)
+		}
+		var events []nostr.Event
+		for i := range 300 {
+			events = append(events, report(11, 100+int64(i%100), fmt.Sprint("filler ", i)))
+		}
+		asked := []nostr.Event{
+			report(11, 1, "superseded"), report(11, 1, "newest"), report(11, 1, "by another"), report(11, 1, "second of another"),
+			report(11, 1, "crowded"), report(11, 1, "crowded, newest"),
+		}
+		for i := range 6 {
+			asked = append(asked, event(11, 30166, base+1, fmt.Sprint(i), nostr.Tag{"d", "of one second"}))
+		}
+		events = append(events, asked...)
+		events = append(events, report(11, 500, "superseded"), report(11, 0, "newest"), report(12, 500, "by another"),
+			report(11, 500, "first", "second of another"), report(11, 400, "crowded"))
+		for i := range 220 {
+			events = append(events, report(12, 600+int64(i), "crowded"), report(12, 600+int64(i), "crowded, newest"))
+		}
+		empty := event(11, 30166, base+2, "empty", nostr.Tag{"d", ""})
+		f.add(append(events, empty, event(11, 30166, base+3, "none"))...)
+		// Whoever vanishes makes SQLite move what is new into its index.
+		f.add(event(13, store.KindVanish, base, "", nostr.Tag{"relay", "ALL_RELAYS"}))
+		page, _, err := f.Events(f.ctx, store.EventQuery{Filter: nostr.Filter{IDs: ids(asked...)}, Limit: 100})
+		f.must(err)
+		f.equal("events", len(asked), len(page))
+		// All together, and each alone.
+		got, err := f.Superseded(f.ctx, page)
+		f.must(err)
+		for i := range page {
+			alone, err := f.Superseded(f.ctx, page[i:i+1])
+			f.must(err)
+			if want := superseded(events, page[i].Event.ID); got[i] != want || alone[0] != want {
+				t.Errorf("%s: superseded %t, alone %t, want %t", page[i].Event.AppendJSON(nil), got[i], alone[0], want)
+			}
+		}
+		page, _, err = f.Events(f.ctx, store.EventQuery{Filter: nostr.Filter{IDs: ids(empty)}, Limit: 1})
+		f.must(err)
+		got, err = f.Superseded(f.ctx, page)
+		f.must(err)
+		f.equal("superseded by one without a d tag", true, got[0])
 	})
 	t.Run("head", func(t *testing.T) {
 		f := f.in(t)
