@@ -191,7 +191,15 @@ var looked = regexp.MustCompile(`Scan (?:using|on) \w*event_\w+ .*`)
 // planned checks how a question is answered.
 func planned(t testing.TB, c *telling, q question, public bool) {
 	t.Helper()
-	s, err := newSearch(store.EventQuery{Filter: q.filter(), Limit: 100, Public: public, Now: time.Now().Unix()}, time.Now())
+	plannedPage(t, c, q, store.EventQuery{Limit: 100, Public: public})
+}
+
+// plannedPage checks how a page is found.
+func plannedPage(t testing.TB, c *telling, q question, page store.EventQuery) {
+	t.Helper()
+	page.Filter, page.Now = q.filter(), time.Now().Unix()
+	public := page.Public
+	s, err := newSearch(page, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +227,8 @@ func planned(t testing.TB, c *telling, q question, public bool) {
 // order, the newest partitions first, never through a table.
 func TestReadPlans(t *testing.T) {
 	db := openNew(t, Options{})
-	questions := fill(t, db, 20_000, 1).questions()
+	made := fill(t, db, 20_000, 1)
+	questions := made.questions()
 	c := tell(t, pgtest.Shared(t).Superuser(db.pool.Config().ConnString()))
 	for _, q := range questions {
 		t.Run(q.name, func(t *testing.T) {
@@ -227,6 +236,22 @@ func TestReadPlans(t *testing.T) {
 			planned(t, c, q, true)
 		})
 	}
+	t.Run("a search", func(t *testing.T) {
+		if _, err := db.pool.Exec(t.Context(), `INSERT INTO event_text (created_at, seq, words)
+			SELECT created_at, seq, array_to_tsvector(ARRAY['common', 'word' || seq % 500]) FROM event; ANALYZE event_text`, pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Fatal(err)
+		}
+		for _, search := range []string{"word7", "common word7", "word7 word8"} {
+			planned(t, c, question{search, "event_text_words", false, func() nostr.Filter { return nostr.Filter{Search: search} }}, true)
+		}
+	})
+	// An export is pages of the largest size: wherever one begins, it costs itself.
+	t.Run("an export", func(t *testing.T) {
+		for _, at := range []int64{made.to, made.from + (made.to-made.from)/2, made.from + 60*day} {
+			q := question{"an export", "_created_at_substring_idx", true, func() nostr.Filter { return nostr.Filter{} }}
+			plannedPage(t, c, q, store.EventQuery{Limit: maxPage, Public: true, After: store.Position{At: at, ID: nostr.ID{1}}.Cursor()})
+		}
+	})
 }
 
 // TestListPlans looks at how lists about relays and sums are read: by an index,
@@ -234,8 +259,12 @@ func TestReadPlans(t *testing.T) {
 func TestListPlans(t *testing.T) {
 	db := openNew(t, Options{})
 	c := tell(t, pgtest.Shared(t).Superuser(db.pool.Config().ConnString()))
-	// Tables this small would be read whole.
-	if _, err := c.Exec(t.Context(), "SET enable_seqscan = off; SET enable_bitmapscan = off", pgx.QueryExecModeSimpleProtocol); err != nil {
+	// What is joined is planned by how much there is. Tables this small would be read
+	// whole all the same.
+	if _, err := c.Exec(t.Context(), `INSERT INTO relay (url, network, host, first_seen, promoted_at, state_since)
+			SELECT 'wss://r' || i || '.example.com', 'clearnet', 'r' || i || '.example.com', 0, 0, 0 FROM generate_series(1, 500) i;
+		INSERT INTO outage (relay_id, started, cause) SELECT id, 100 * i + id, 'tls' FROM relay, generate_series(1, 20) i;
+		ANALYZE relay, outage; SET enable_seqscan = off; SET enable_bitmapscan = off`, pgx.QueryExecModeSimpleProtocol); err != nil {
 		t.Fatal(err)
 	}
 	one, many := int32(1), int64(100)
@@ -251,6 +280,9 @@ func TestListPlans(t *testing.T) {
 		{"days", sqlDays, "rollup_day_pkey", false, []any{int64(1), int64(9)}},
 		{"days of a relay", sqlDaysOf, "rollup_relay_day_pkey", false, []any{one, int64(1), int64(9)}},
 		{"kinds of a relay", sqlKindsOf, "rollup_relay_kind_pkey", true, []any{one, many}},
+		{"incidents", sqlIncidents, "outage_time", false, []any{int64(1500), one, many}},
+		{"the directory", sqlSummaries, "relay_url_key", false, []any{"wss://a.example.com", "", "", 1000}},
+		{"claims of the directory", sqlCoverageOf, "coverage_pkey", true, []any{[]int32{1, 2, 3}}},
 		{"relays of an event", sqlEventRelays, "_event_seq", true, []any{int64(1), int64(2)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
