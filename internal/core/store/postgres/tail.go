@@ -164,8 +164,10 @@ func (db *DB) SaveTails(ctx context.Context, beat store.Beat) ([]store.RelayID, 
 				costs.Queue(sqlAddCost, costArgs(store.RelayID(id), store.WayTail, spent)...)
 			}
 		}
-		if err := tx.SendBatch(ctx, &costs).Close(); err != nil {
-			return err
+		if costs.Len() > 0 {
+			if err := tx.SendBatch(ctx, &costs).Close(); err != nil {
+				return err
+			}
 		}
 		rows, err = tx.Query(ctx, sqlMovedTails, ours)
 		if err != nil {
