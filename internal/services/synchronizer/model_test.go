@@ -274,7 +274,7 @@ func draw(t *rapid.T) *model {
 	m := &model{
 		rng:        rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "dice"), 1)),
 		late:       map[string]session.Late{},
-		limit:      rapid.SampledFrom([]int{0, 12, 20, 30, 100}).Draw(t, "cap"),
+		limit:      rapid.SampledFrom([]int{0, 5, 8, 12, 20, 30, 100}).Draw(t, "cap"),
 		order:      rapid.SampledFrom([]store.PageOrder{store.OrderNewest, store.OrderNewest, store.OrderNewest, store.OrderOldest, store.OrderUnsorted}).Draw(t, "order"),
 		postFilter: flag("postfilter", 20),
 		refusePriv: flag("refuse private", 20),

@@ -310,11 +310,8 @@ func (s *sea) build() {
 		if s.coin(10) {
 			be.Live = simnet.LiveNone
 		}
-		if be.Rate.Requests > 0 { // not so few that no visit ever comes to its end
-			be.Rate = simnet.Rate{Requests: 500 + s.rng.IntN(500), Per: time.Minute}
-		}
-		if be.Order == simnet.ByID || be.Order == simnet.Shuffled {
-			be.Cap = max(be.Cap, 24) // chance puts few into an order; of a limit that is refused the half is asked for
+		if be.Rate.Requests > 0 { // not so few that sixty visits are not enough
+			be.Rate = simnet.Rate{Requests: 10 + be.Rate.Requests, Per: time.Minute}
 		}
 		for i, f := range be.Faults {
 			if f.What == simnet.Oversize || f.What == simnet.Bomb { // they cost us most
