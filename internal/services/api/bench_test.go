@@ -196,7 +196,7 @@ func benchREST(b *testing.B, db store.Store, events int) {
 			if resp.Body != nil {
 				_ = resp.Body.Close()
 			}
-			defer ws.CloseNow() //nolint:errcheck // of a benchmark
+			defer ws.CloseNow()
 			ws.SetReadLimit(1 << 20)
 			free <- ws
 		}
