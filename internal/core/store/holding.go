@@ -120,7 +120,8 @@ type Holdings interface {
 	ScanMissing(ctx context.Context, relay RelayID) iter.Seq2[Missing, error]
 	// Alike returns, of the other relays whose sums are kept and hold at least least
 	// ids, the one that has most of the newest AlikeSample events of a relay, and of
-	// those that have as many, the one with the largest set; 0 when there is none.
+	// those that have as many, the one with the largest set as far as that is counted
+	// (Rollups); 0 when there is none.
 	Alike(ctx context.Context, relay RelayID, least int64) (RelayID, error)
 	// RecountHeld counts the days that lie in an interval, or reach into it, anew
 	// from the ids, repairs their sums and returns what differed. What

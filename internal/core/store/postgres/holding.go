@@ -689,18 +689,23 @@ func (db *DB) countHeld(ctx context.Context, relay store.RelayID) ([]int64, erro
 	return days, nil
 }
 
+// sqlAlike ranks relays first and adds up their days then, until one is large enough:
+// all relays together have millions of days.
 const sqlAlike = `
 	WITH sample AS MATERIALIZED (
 		SELECT event_seq, created_at FROM sighting WHERE relay_id = $1 AND gone_at IS NULL ORDER BY created_at DESC LIMIT $3
-	), common AS (
+	), common AS MATERIALIZED (
 		SELECT o.relay_id, count(*) AS n FROM sample s
 		CROSS JOIN LATERAL (SELECT g.relay_id FROM sighting g WHERE g.created_at = s.created_at AND g.event_seq = s.event_seq AND g.gone_at IS NULL OFFSET 0) o
 		GROUP BY o.relay_id
-	), held AS (
-		SELECT relay_id, sum(n) AS n FROM relay_day WHERE relay_id <> $1 GROUP BY relay_id
+	), ranked AS MATERIALIZED (
+		SELECT r.relay_id, coalesce(c.n, 0) AS common, coalesce(t.n, 0) AS counted FROM relay_summed r
+		LEFT JOIN common c ON c.relay_id = r.relay_id LEFT JOIN rollup_relay t ON t.relay_id = r.relay_id
+		WHERE r.relay_id <> $1
 	)
-	SELECT h.relay_id FROM held h LEFT JOIN common c ON c.relay_id = h.relay_id WHERE h.n >= $2
-	ORDER BY coalesce(c.n, 0) DESC, h.n DESC, h.relay_id LIMIT 1`
+	SELECT r.relay_id FROM (SELECT * FROM ranked ORDER BY common DESC, counted DESC, relay_id OFFSET 0) r
+	CROSS JOIN LATERAL (SELECT sum(d.n) AS n FROM relay_day d WHERE d.relay_id = r.relay_id OFFSET 0) h
+	WHERE h.n >= $2 ORDER BY r.common DESC, r.counted DESC, r.relay_id LIMIT 1`
 
 // Alike implements store.Holdings.
 func (db *DB) Alike(ctx context.Context, relay store.RelayID, least int64) (id store.RelayID, err error) {
