@@ -31,6 +31,11 @@ func (r *Relay) turn(be *Behaviour, filters []nostr.Filter) page {
 			first.Authors = f.Authors[:n]
 			f = &first
 		}
+		if n := be.FirstIDs; n > 0 && len(f.IDs) > n {
+			first := *f
+			first.IDs = f.IDs[:n]
+			f = &first
+		}
 		limit, w := be.limit(f), boundsOf(f, be)
 		keep := be.shows
 		if be.PostFilter {

@@ -43,6 +43,8 @@ type Behaviour struct {
 	// FirstAuthors is how many authors of a filter count; the others are left out
 	// and nobody says so. 0 means all.
 	FirstAuthors int
+	// FirstIDs is the same of ids.
+	FirstIDs int
 	// Auth refuses everything until the client has authenticated (NIP-42).
 	Auth bool
 	// Admits says whom authentication helps.

@@ -410,8 +410,9 @@ func (r *request) receive(ctx context.Context) (*page, error) {
 		if v.lowered && q.limit == 0 && v.cal.Limit != limit {
 			v.cal.Limit, v.learned = limit, true
 		}
-		// What could not be read may have been sent besides the page.
-		if n := len(p.refs) + p.aside; n > v.cal.LargestPage {
+		// What could not be read may have been sent besides the page, and of events
+		// asked for by id a page may hold more than of others.
+		if n := len(p.refs) + p.aside; n > v.cal.LargestPage && len(q.filter.IDs) == 0 {
 			v.cal.LargestPage, v.learned = n, true
 		}
 		if p.over > 0 && v.cal.ExclusiveUntil && !v.doubted {

@@ -17,7 +17,14 @@ const (
 	// fetchIDs is how many events one REQ asks for by id: khatru's SQL backends
 	// take 500 ids.
 	fetchIDs = 400
-	// claimIDs is how many ids are looked up and saved at once.
+	// fewIDs is how many ids a REQ has room for where pages of other filters had: a
+	// relay may look at fewer ids than it gives events, but hardly at so few.
+	fewIDs = 50
+	// eventsPerRequest is how many events may be asked for once more to save two
+	// requests, and measuredPart of how many that a relay has it may be one.
+	eventsPerRequest = 20
+	measuredPart     = 50
+	// claimIDs is how many ids are looked up, asked for and saved at once.
 	claimIDs = 5000
 	// goneSample is how many of very many ids are asked for that a relay does not
 	// name any longer.
@@ -38,16 +45,21 @@ type fetched struct {
 
 // fetch asks for events by id, and saves them. Who gives fewer than were asked
 // for is asked for the others as long as some come, then for so few at once that
-// all of them fit into a page. Those that do not come then are left.
+// an answer has room for all of them. Those that do not come then are left.
 func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 	out := &fetched{came: map[nostr.ID]int64{}}
-	queue := slices.Collect(slices.Chunk(slices.Clone(ids), fetchIDs))
+	rest := slices.Clone(ids) // to be asked for next, as many at once as usual
+	var queue [][]nostr.ID
 	budget, faults := 16+len(ids), 0
 	unread := map[nostr.ID]int{}
 	alone := false // what cannot be read is looked for one by one
 	var left []lacking
-	for len(queue)+len(left) > 0 {
-		if len(queue) == 0 {
+	for len(queue)+len(rest)+len(left) > 0 {
+		switch {
+		case len(queue) > 0:
+		case len(rest) > 0:
+			queue, rest = slices.Collect(slices.Chunk(rest, v.chunkIDs())), nil
+		default:
 			late, err := v.lateFor(ctx, left)
 			if err != nil {
 				return nil, err
@@ -79,7 +91,7 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 		queue = append(queue, chunks[len(pages):]...)
 		for i, p := range pages {
 			before := len(chunks[i])
-			chunk := slices.DeleteFunc(chunks[i], func(id nostr.ID) bool { _, came := out.came[id]; return came })
+			chunk := lacks(chunks[i], out.came)
 			opaque := p.unread+p.oversize > 0 || p.end.Kind == session.Oversize
 			clean := p.clean() && !opaque
 			if opaque && before == 1 && len(chunk) == 1 && len(pages) == 1 {
@@ -90,6 +102,11 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 				}
 			}
 			alone = alone || opaque
+			if clean && len(chunk) == before {
+				if err := v.measure(ctx, before, len(ids)-len(out.came)); err != nil {
+					return nil, err
+				}
+			}
 			switch {
 			case len(chunk) == 0:
 				faults = 0
@@ -97,16 +114,22 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 				return nil, &halt{why: refused, cause: dial.CauseRateLimited}
 			case len(chunk) < before:
 				faults = 0
-				queue = append(queue, chunk)
-			case clean && len(chunk) <= max(1, v.cal.LargestPage):
+				rest = append(rest, chunk...)
+			case clean && len(chunk) <= v.room():
 				left = append(left, lacking{p.from, chunk})
-			case !clean && len(chunk) == 1:
+			case clean:
+				size := v.room()
+				if len(chunk) > 8*size {
+					size = (len(chunk) + 3) / 4 // with luck some come of it
+				}
+				queue = slices.AppendSeq(queue, slices.Chunk(chunk, size))
+			case len(chunk) == 1:
 				if !opaque {
 					faults++
 				}
 				queue = append(queue, chunk)
 			default:
-				if !clean && !opaque {
+				if !opaque {
 					faults++
 				}
 				half := (len(chunk) + 1) / 2
@@ -115,6 +138,78 @@ func (v *visit) fetch(ctx context.Context, ids []nostr.ID) (*fetched, error) {
 		}
 	}
 	return out, nil
+}
+
+// lacks takes out of ids those that came.
+func lacks(ids []nostr.ID, came map[nostr.ID]int64) []nostr.ID {
+	return slices.DeleteFunc(ids, func(id nostr.ID) bool { _, ok := came[id]; return ok })
+}
+
+// chunkIDs is how many ids are asked for at once, of which some should come.
+func (v *visit) chunkIDs() int {
+	if v.fits < fetchIDs/2 { // most may have been withheld
+		return fetchIDs
+	}
+	return min(v.fits, fetchIDs)
+}
+
+// room is of how many ids an answer without any of them says that they are not to
+// be had. Relays count private events against the limit before they leave them out,
+// and may look at the first ids of a list only.
+func (v *visit) room() int { return max(v.fits, min(v.cal.LargestPage, fewIDs), 1) }
+
+// measure finds out whether an answer has room for n ids where nothing has shown that
+// yet, if that is worth it with so many left to ask for: as many are asked for that
+// the relay has named and that are archived, a small part of what it has.
+func (v *visit) measure(ctx context.Context, n, left int) error {
+	if n < 2*max(v.room(), v.measured) || n*v.room() > eventsPerRequest*left {
+		return nil
+	}
+	days, err := v.store.HeldDays(ctx, v.relay.ID, v.now().Unix())
+	if err != nil {
+		return v.local(ctx, fmt.Errorf("read sums of days: %w", err))
+	}
+	held := int64(0)
+	for _, d := range days {
+		held += d.Count
+	}
+	if n = min(n, int(held/measuredPart)); n < 2*max(v.room(), v.measured) {
+		return nil
+	}
+	v.measured = n
+	ids, err := v.sure(ctx, days, n)
+	if err != nil || len(ids) <= v.room() {
+		return err
+	}
+	_, err = v.fetchOnce(ctx, [][]nostr.ID{ids}, &fetched{came: map[nostr.ID]int64{}})
+	return err
+}
+
+// sure returns up to n ids of archived events that a relay has, as it says: of its
+// newest days, which it will hardly have cleared away.
+func (v *visit) sure(ctx context.Context, days []negentropy.Day, n int) ([]nostr.ID, error) {
+	var ids []nostr.ID
+	looked := 0
+	for _, d := range slices.Backward(days) {
+		var refs []nostr.Ref
+		for ref, err := range v.store.ScanHeld(ctx, v.relay.ID, store.SumSpan(store.SumDay(d.Start))) {
+			if err != nil {
+				return nil, v.local(ctx, err)
+			}
+			if refs = append(refs, ref); len(refs) == claimIDs {
+				break
+			}
+		}
+		some, err := v.archived(ctx, refs)
+		if err != nil {
+			return nil, err
+		}
+		ids, looked = append(ids, some...), looked+len(refs)
+		if len(ids) >= n || looked >= claimIDs {
+			break
+		}
+	}
+	return ids[:min(n, len(ids))], nil
 }
 
 // fetchOnce asks for chunks at once and saves what comes.
@@ -129,7 +224,7 @@ func (v *visit) fetchOnce(ctx context.Context, chunks [][]nostr.ID, out *fetched
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range pages {
+	for i, p := range pages {
 		out.refused = append(out.refused, p.bad...)
 		for i := range p.rest.New {
 			if e := &p.rest.New[i]; e.Kind.IsEphemeral() {
@@ -138,6 +233,9 @@ func (v *visit) fetchOnce(ctx context.Context, chunks [][]nostr.ID, out *fetched
 		}
 		for _, r := range p.refs {
 			out.came[r.ID] = r.CreatedAt
+		}
+		if p.clean() {
+			v.fits = max(v.fits, len(chunks[i])-len(lacks(slices.Clone(chunks[i]), out.came)))
 		}
 		if err := v.save(ctx, p, nil); err != nil {
 			return nil, err
@@ -325,9 +423,12 @@ type taking struct {
 	v    *visit
 	need []named
 	// times are those of need that are archived or came; the others are Unplaced.
-	times  []int64
-	stands []stands
-	unsure bool // some could not be asked for
+	times   []int64
+	stands  []stands
+	put     int              // how many of stands have been saved once
+	unknown []nostr.ID       // to be asked for
+	place   map[nostr.ID]int // of those, in need
+	unsure  bool             // some could not be asked for
 }
 
 // stands says how and where one of need was taken to stand.
@@ -341,32 +442,38 @@ type stands struct {
 // from elsewhere, as delivered what it sends, as withheld what it does not. It
 // reports whether some could not be asked for.
 func (v *visit) take(ctx context.Context, need []named) (*taken, bool, error) {
-	t := &taking{taken: &taken{}, v: v, need: need, times: make([]int64, len(need))}
+	t := &taking{taken: &taken{}, v: v, need: need, times: make([]int64, len(need)), place: map[nostr.ID]int{}}
 	for i := range t.times {
 		t.times[i] = negentropy.Unplaced
 	}
 	for lo := 0; lo < len(need); lo += claimIDs {
-		if err := t.part(ctx, lo, min(lo+claimIDs, len(need))); err != nil {
+		hi := min(lo+claimIDs, len(need))
+		if err := t.look(ctx, lo, hi); err != nil {
+			return nil, false, err
+		}
+		if len(t.unknown) < claimIDs && hi < len(need) {
+			continue // where most is known, the others are asked for together
+		}
+		if err := t.ask(ctx); err != nil {
 			return nil, false, err
 		}
 	}
 	return t.taken, t.unsure, t.settle(ctx)
 }
 
-// part takes those of need from lo to hi.
-func (t *taking) part(ctx context.Context, lo, hi int) error {
+// stand notes how one of need stands.
+func (t *taking) stand(i int, hold store.Hold) { t.stands = append(t.stands, stands{i: i, hold: hold}) }
+
+// look claims those of need from lo to hi that are archived, and notes which are not
+// known.
+func (t *taking) look(ctx context.Context, lo, hi int) error {
 	v := t.v
 	ids, holdings, err := v.holdings(ctx, t.need[lo:hi])
 	if err != nil {
 		return err
 	}
 	batch := store.Batch{Relay: v.relay.ID, SeenAt: v.now().Unix()}
-	var unknown []nostr.ID
-	place := make(map[nostr.ID]int, len(ids))
-	from := len(t.stands)
-	stand := func(i int, hold store.Hold) { t.stands = append(t.stands, stands{i: i, hold: hold}) }
 	for i, h := range holdings {
-		place[ids[i]] = lo + i
 		if h.Seq != 0 {
 			t.times[lo+i] = h.CreatedAt
 		}
@@ -375,15 +482,19 @@ func (t *taking) part(ctx context.Context, lo, hi int) error {
 			batch.Claimed = append(batch.Claimed, nostr.Ref{ID: ids[i], CreatedAt: h.CreatedAt})
 		case h.Seq != 0:
 		case h.Hold == store.HoldWithheld, h.Hold == store.HoldRefused: // it stood at a wrong time
-			stand(lo+i, h.Hold)
+			t.stand(lo+i, h.Hold)
 		default:
-			unknown = append(unknown, ids[i])
+			t.unknown = append(t.unknown, ids[i])
+			t.place[ids[i]] = lo + i
 		}
 	}
-	if err := v.saveSet(ctx, batch); err != nil {
-		return err
-	}
-	left := unknown
+	return v.saveSet(ctx, batch)
+}
+
+// ask asks for what is not known, and saves where everything looked at until now
+// stands.
+func (t *taking) ask(ctx context.Context) error {
+	v, place, left := t.v, t.place, t.unknown
 	for range fetchTries {
 		if len(left) == 0 {
 			break
@@ -400,30 +511,34 @@ func (t *taking) part(ctx context.Context, lo, hi int) error {
 		t.refused = append(t.refused, got.refused...)
 		for _, r := range got.refused {
 			if i, ok := place[r.ID]; ok {
-				stand(i, store.HoldRefused)
+				t.stand(i, store.HoldRefused)
 			}
 		}
 		for _, id := range got.passing {
-			stand(place[id], store.HoldRefused)
+			t.stand(place[id], store.HoldRefused)
 		}
 		for _, id := range got.opaque {
 			t.opaque = append(t.opaque, t.need[place[id]])
-			stand(place[id], store.HoldRefused)
+			t.stand(place[id], store.HoldRefused)
 		}
 		left, t.unsure = got.left, t.unsure || got.unsure
+		slices.Reverse(left) // in case the first of a list count only
 	}
 	if !t.unsure {
 		for _, id := range left {
-			stand(place[id], store.HoldWithheld)
+			t.stand(place[id], store.HoldWithheld)
 		}
 		v.report.Withheld += int64(len(left))
 	}
+	t.unknown, t.place = nil, map[nostr.ID]int{}
 	straighten(t.need, t.times)
-	return t.put(ctx, t.stands[from:])
+	from := t.put
+	t.put = len(t.stands)
+	return t.save(ctx, t.stands[from:])
 }
 
-// put saves where ids stand, as far as that is new.
-func (t *taking) put(ctx context.Context, list []stands) error {
+// save saves where ids stand, as far as that is new.
+func (t *taking) save(ctx context.Context, list []stands) error {
 	batch := store.Batch{Relay: t.v.relay.ID, SeenAt: t.v.now().Unix()}
 	for k := range list {
 		s := &list[k]
@@ -449,7 +564,7 @@ func (t *taking) put(ctx context.Context, list []stands) error {
 // for, and notes those of which not even the day is known.
 func (t *taking) settle(ctx context.Context) error {
 	for part := range slices.Chunk(t.stands, claimIDs) {
-		if err := t.put(ctx, part); err != nil {
+		if err := t.save(ctx, part); err != nil {
 			return err
 		}
 	}
@@ -642,6 +757,11 @@ func (v *visit) stretchNamed(ctx context.Context, x *exchange, s store.Interval,
 		}
 	}
 	// A page of nothing but the lowest ids does not show what is below.
+	if lowest >= max(v.cal.LargestPage, 1) {
+		if ok, err := v.sampleNamed(ctx, v.filter, s, sampled+lowest); err != nil || !ok {
+			return false, err
+		}
+	}
 	return lowest < max(v.cal.LargestPage, 1), nil
 }
 

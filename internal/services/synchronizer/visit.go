@@ -75,6 +75,8 @@ type visit struct {
 	span        int64
 	served      bool // the relay has answered something
 	shown       int  // the largest page of the open filter
+	fits        int  // of how many ids an answer is known to have room for
+	measured    int  // of how many ids that was measured
 	noSince     bool // the relay ignores since
 	noCount     bool // the relay does not answer COUNT
 	kindChunk   int  // how many kinds a filter may name
