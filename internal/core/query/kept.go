@@ -119,7 +119,7 @@ func (k *kept[T]) runs(running bool) {
 func (k *kept[T]) due() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	age := min(keptPart*k.took, keptFresh/2)
+	age := min(keptPart*k.took, keptIdle)
 	if time.Since(k.asked) >= keptIdle {
 		age = min(keptRest*k.took, keptIdle)
 	}

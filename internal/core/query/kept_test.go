@@ -23,6 +23,7 @@ func TestKept(t *testing.T) {
 		{"cheap", 0, 10, [2]int64{590, 600}, 700 * time.Millisecond, false},
 		{"middling", 50 * time.Millisecond, 10, [2]int64{11, 13}, 9 * time.Second, false},
 		{"costly", 200 * time.Millisecond, 2, [2]int64{9, 10}, 30 * time.Second, true},
+		{"too costly for ten seconds", 2 * time.Second, 0, [2]int64{9, 10}, 50 * time.Second, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
