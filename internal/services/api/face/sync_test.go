@@ -1,6 +1,7 @@
 package face_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/nostr/negentropy"
 	"bigbrotr/internal/core/store"
+	"bigbrotr/internal/core/store/sqlite"
 	"bigbrotr/internal/services/api/face"
 )
 
@@ -134,6 +136,42 @@ func TestReconcileRefused(t *testing.T) {
 	c.say(`["NEG-OPEN","3",{},"6100000200"]`)
 	if m := c.read(); m.Label != nostr.LabelNegMsg {
 		t.Errorf("after one was closed: %s %s", m.Label, m.Text)
+	}
+}
+
+// held is a store that reads no events before it is told to.
+type held struct {
+	*sqlite.DB
+	read chan struct{}
+}
+
+func (h *held) Events(ctx context.Context, q store.EventQuery) ([]store.Stored, store.Cursor, error) {
+	select {
+	case <-h.read:
+	case <-ctx.Done():
+		return nil, "", ctx.Err()
+	}
+	return h.DB.Events(ctx, q)
+}
+
+// TestReconcileAtOnce: reconciliations whose sets are being made count, too.
+func TestReconcileAtOnce(t *testing.T) {
+	db := newStore(t, store.Keep{})
+	st := &held{db, make(chan struct{})}
+	c := serveStore(t, db, st).dial()
+	for i := range 6 {
+		c.say(fmt.Sprintf(`["NEG-OPEN","%d",{"kinds":[%d]},"6100000200"]`, i, 30+i))
+	}
+	for i := 4; i < 6; i++ {
+		if m := c.read(); m.Label != nostr.LabelNegErr || m.Sub != fmt.Sprint(i) || !strings.HasPrefix(m.Text, "blocked: ") {
+			t.Errorf("number %d: %s %q %s", i, m.Label, m.Sub, m.Text)
+		}
+	}
+	close(st.read)
+	for range 4 {
+		if m := c.read(); m.Label != nostr.LabelNegMsg {
+			t.Errorf("%s %q %s", m.Label, m.Sub, m.Text)
+		}
 	}
 }
 
