@@ -318,7 +318,7 @@ func (v *visit) resolve(ctx context.Context, x *exchange) (bool, error) {
 	}
 	// Of a set without two ids nothing can be kept back. What was shown and not
 	// named may only have come meanwhile.
-	lacking := !sings && (x.canary != nil || len(x.vague) > 0 || len(x.open) > 0 && (listed || v.neg.unnamed == 1))
+	lacking := !sings && (x.canary != nil || len(x.vague) > 0 || len(x.open) > 0 && (listed || v.neg.unnamed > 0))
 	return lacking || len(fresh.vague) > 0, nil
 }
 
@@ -665,6 +665,8 @@ func (v *visit) saveSet(ctx context.Context, b store.Batch) error {
 const (
 	sampled      = 10
 	sampledParts = 3
+	// maxUnnamed is how many events of a pass may have come just then.
+	maxUnnamed = 3
 )
 
 // unnamed asks for events at the lower end of what was listed, or compared with
@@ -790,8 +792,9 @@ func (v *visit) sampleNamed(ctx context.Context, f nostr.Filter, win store.Inter
 				if h.Hold != store.HoldNone && h.Hold != store.HoldGone {
 					continue
 				}
-				// It may have come to the relay since; then it is named next time.
-				if v.neg.unnamed++; v.neg.unnamed > 1 {
+				// It may have come to the relay since. Then it is named next time, or else
+				// contradicts the relay.
+				if v.neg.unnamed++; v.neg.unnamed > maxUnnamed {
 					return false, &distrust{"partial"}
 				}
 				return false, v.save(ctx, p, nil)
