@@ -39,15 +39,14 @@ func (e *evidence) add(p *page) {
 			seconds[r.CreatedAt]++
 		}
 	}
-	// Of all n! orders those count once that differ within a second only.
-	bits := factorial(len(fresh))
-	for _, n := range seconds {
-		bits -= factorial(n)
-	}
 	if len(seconds) < 2 {
-		return // it might still say something together with others
+		return // they might still say something together with others
 	}
-	e.bits += bits
+	// Of all n! orders those count once that differ within a second only.
+	e.bits += factorial(len(fresh))
+	for _, n := range seconds {
+		e.bits -= factorial(n)
+	}
 	for _, id := range fresh {
 		e.heard[id] = true
 	}
