@@ -52,6 +52,9 @@ func NewVector(items []nostr.Ref) *Vector {
 // Len returns the number of items.
 func (v *Vector) Len() int { return len(v.items) }
 
+// All yields the items in their order.
+func (v *Vector) All() iter.Seq[nostr.Ref] { return slices.Values(v.items) }
+
 // index returns the index of the first item that is not below b.
 func (v *Vector) index(b Bound) int {
 	return sort.Search(len(v.items), func(i int) bool { return before(v.items[i]).Compare(b) >= 0 })

@@ -12,9 +12,12 @@ func TestSets(t *testing.T) {
 		s := newSets()
 		enter := func(text string, mine bool) *set {
 			t.Helper()
-			one, got := s.enter(text)
+			one, old, got := s.enter(text)
 			if got != mine {
 				t.Errorf("%s is to be made: %t", text, got)
+			}
+			if old != nil {
+				s.release(old)
 			}
 			return one
 		}
@@ -54,7 +57,7 @@ func TestSets(t *testing.T) {
 		s.grow(c, 5)
 		s.release(c)
 		holds(5)
-		time.Sleep(setFresh)
+		time.Sleep(setKept)
 		s.sweep()
 		if holds(0); len(s.found) > 0 {
 			t.Errorf("%d old sets are found", len(s.found))

@@ -19,10 +19,10 @@ const (
 	// asks for a shorter stretch of time.
 	maxSet = 1_000_000
 	// maxSets bounds the sets of all reconciliations together, each event of
-	// which takes 40 bytes.
+	// which takes 40 bytes, and about 60 more where it can be superseded.
 	maxSets = 4 * maxSet
-	// setFresh is how long a set serves new reconciliations of the same filter.
-	// It costs a look at every event of it.
+	// setFresh is how long a set serves new reconciliations of the same filter,
+	// before another one is made of it.
 	setFresh = time.Minute
 	// setWithin bounds the making of one.
 	setWithin = time.Minute
@@ -43,6 +43,7 @@ type set struct {
 	ready chan struct{} // closed when the rest is set
 	err   error
 	items *negentropy.Vector
+	base  *base // to make the next one of; under the right to make one
 
 	// Under the lock of sets.
 	ids   int64 // accounted for
@@ -64,10 +65,13 @@ func newSets() *sets { return &sets{found: map[string]*set{}, build: make(chan s
 func (f *Face) setOf(ctx context.Context, filter nostr.Filter) (*set, error) {
 	text := store.FilterText(filter)
 	for {
-		s, mine := f.sets.enter(text)
+		s, old, mine := f.sets.enter(text)
 		if mine {
-			s.items, s.err = f.makeSet(ctx, s, filter)
+			s.err = f.makeSet(ctx, s, old, filter)
 			close(s.ready)
+		}
+		if old != nil {
+			f.sets.release(old)
 		}
 		var err error
 		select {
@@ -89,20 +93,20 @@ func (f *Face) setOf(ctx context.Context, filter nostr.Filter) (*set, error) {
 }
 
 // enter returns a set that is fresh enough, or one that is for the caller to
-// make.
-func (s *sets) enter(text string) (_ *set, mine bool) {
+// make, of the old one if there is one. The caller gives back both.
+func (s *sets) enter(text string) (_, old *set, mine bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.found[text]; old != nil {
+	if old = s.found[text]; old != nil {
+		old.users++
 		if time.Since(old.made) < setFresh {
-			old.users++
-			return old, false
+			return old, nil, false
 		}
 		s.hide(text, old)
 	}
 	fresh := &set{made: time.Now(), ready: make(chan struct{}), users: 1, held: true}
 	s.found[text] = fresh
-	return fresh, true
+	return fresh, old, true
 }
 
 // hide keeps a set from being found. The caller holds the lock.
@@ -135,12 +139,12 @@ func (s *sets) release(old *set) {
 	s.forget(old)
 }
 
-// sweep forgets the sets that are too old to serve anybody.
+// sweep forgets the sets that nobody has asked for in a long time.
 func (s *sets) sweep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for text, one := range s.found {
-		if time.Since(one.made) >= setFresh {
+		if time.Since(one.made) >= setKept {
 			s.hide(text, one)
 		}
 	}
@@ -164,15 +168,28 @@ func (s *sets) grow(one *set, n int64) bool {
 	return true
 }
 
-func (f *Face) makeSet(ctx context.Context, s *set, filter nostr.Filter) (*negentropy.Vector, error) {
+// makeSet makes a set of an old one, or else by reading what is served of the
+// filter.
+func (f *Face) makeSet(ctx context.Context, s, old *set, filter nostr.Filter) error {
 	ctx, cancel := context.WithTimeout(ctx, setWithin)
 	defer cancel()
 	select {
 	case f.sets.build <- struct{}{}:
 		defer func() { <-f.sets.build }()
 	case <-ctx.Done():
-		return nil, errBusy
+		return errBusy
 	}
+	if old != nil {
+		if err := f.renew(ctx, s, old, filter); !errors.Is(err, errWhole) {
+			return err
+		}
+	}
+	// What is archived while it is read is looked at again when it is renewed.
+	at, err := f.store.Head(ctx)
+	if err != nil {
+		return err
+	}
+	base := newBase(at)
 	list := f.serve([]nostr.Filter{filter}, nil)
 	defer list.close()
 	list.left, list.size = setWithin, countSize
@@ -181,18 +198,20 @@ func (f *Face) makeSet(ctx context.Context, s *set, filter nostr.Filter) (*negen
 	for {
 		e, err := list.next(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if e == nil {
-			return negentropy.NewVector(refs), nil
+			s.items, s.base = negentropy.NewVector(refs), base
+			return nil
 		}
 		if len(refs) == maxSet {
-			return nil, errSetSize
+			return errSetSize
 		}
 		if len(refs)%setStep == 0 && !f.sets.grow(s, setStep) {
-			return nil, errBusy
+			return errBusy
 		}
-		refs = append(refs, nostr.Ref{ID: e.Event.ID, CreatedAt: e.Event.CreatedAt})
+		refs = append(refs, ref(&e.Event))
+		base.add(&e.Event)
 	}
 }
 
