@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/nostr/session"
 	"bigbrotr/internal/core/store"
 )
@@ -49,4 +50,34 @@ func TestLuck(t *testing.T) {
 		m.live(t, openArchive(t), 1, nil)
 		t.Logf("newest first %v: %d events, %d requests", newest, len(facts), m.sent)
 	}
+}
+
+// TestShedding walks a relay that gives little of its newest second at first, then
+// nothing, and then pages that show their order: what it gave at first is no whole
+// second because of that.
+func TestShedding(t *testing.T) {
+	at := modelNow.Unix() - 20*86400
+	var facts []fact
+	for _, f := range pool() {
+		if f.event.CreatedAt <= at {
+			facts = append(facts, f)
+		}
+	}
+	shedding := true
+	m := &model{
+		rng: rand.New(rand.NewPCG(1, 1)), late: map[string]session.Late{}, facts: facts, limit: 500, order: store.OrderNewest,
+		twist: func(f nostr.Filter, _ *session.Page, page []fact) []fact {
+			switch {
+			case !shedding || len(page) == 0:
+				return page
+			case len(f.Kinds) == 0 && page[0].event.CreatedAt == at:
+				return page[:1]
+			case len(f.Kinds) == 0:
+				shedding = false
+			}
+			return nil
+		},
+	}
+	m.live(t, openArchive(t), 1, nil)
+	t.Logf("%d events, %d requests", len(facts), m.sent)
 }

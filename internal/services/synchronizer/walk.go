@@ -333,14 +333,19 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 		}
 		prev = nil
 		w.widen()
+		// While the order is not believed, a second that looks complete is no part of
+		// what the empty page behind it proves.
+		var apart *step
 		if lone != nil && !w.believes(d) {
-			w.prove(lone, d)
-			lone = nil
+			apart, lone = lone, nil
 		}
 
 		switch {
 		case finish && v.bounded:
 			// The relay says that this was all of the window.
+			if apart != nil {
+				w.prove(apart, d)
+			}
 			v.await(w.claimBoth(p, lone, store.LevelAsserted, "finish"))
 			if err := v.save(ctx, p, w.holes(p, win)); err != nil {
 				return err
@@ -348,8 +353,17 @@ func (w *walk) run(ctx context.Context, gap store.Interval, d direction) error {
 			edge = d.past(win)
 			continue
 		case p.empty():
+			unproved := v.unproved
 			if edge, err = w.bottom(ctx, p, lone, edge, d); err != nil {
 				return err
+			}
+			if apart != nil {
+				// A relay that has more there than it showed may have of the second, too.
+				if edge == d.past(p.win) && v.unproved == unproved && !w.hides() {
+					w.prove(apart, d)
+				} else {
+					v.unproved++
+				}
 			}
 			continue
 		case len(p.refs) == 0:
