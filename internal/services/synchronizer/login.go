@@ -2,6 +2,7 @@ package synchronizer
 
 import (
 	"context"
+	"sync"
 
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr"
@@ -44,13 +45,29 @@ type login struct {
 	*session.Session
 	signer session.Signer
 	spent  func(bytes int64) // counts a request that is sent again
+
+	mu     sync.Mutex // several requests may be under way
 	tried  bool
 	result store.AuthResult
+}
+
+// outcome is how the relay has answered to authentication so far.
+func (l *login) outcome() store.AuthResult {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.result
 }
 
 // open authenticates, if that was not tried before. It reports whether the relay
 // took it.
 func (l *login) open(ctx context.Context) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.try(ctx)
+}
+
+// try is open for who holds the lock.
+func (l *login) try(ctx context.Context) (bool, error) {
 	if l.tried || l.signer == nil || l.Challenge() == "" {
 		return false, nil
 	}
@@ -70,32 +87,44 @@ func (l *login) open(ctx context.Context) (bool, error) {
 }
 
 // wanted reports whether a request that has ended is to be sent again, because
-// the relay wanted to know who asks, and was told. The answer so far had bytes.
-func (l *login) wanted(ctx context.Context, end session.Terminal, bytes int64) (bool, error) {
+// the relay wanted to know who asks, and was told since it was sent. The answer so
+// far had bytes; before is what the outcome was when it was sent.
+func (l *login) wanted(ctx context.Context, end session.Terminal, bytes int64, before store.AuthResult) (bool, error) {
 	if end.Cause() != dial.CauseReadAuth {
 		return false, nil
 	}
-	opened, err := l.open(ctx)
-	if opened {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	told := l.result == store.AuthAccepted && before != store.AuthAccepted // another request did it
+	if !told {
+		var err error
+		if told, err = l.try(ctx); err != nil {
+			return false, err
+		}
+	}
+	if told {
 		l.spent(bytes)
 	}
-	return opened, err
+	return told, nil
 }
 
 // closed notes that a relay that took our key lets us in no more than before.
 func (l *login) closed(end session.Terminal) {
 	if cause := end.Cause(); cause == dial.CauseReadAuth || end.Prefix == nostr.PrefixRestricted {
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		l.result = store.AuthRefused
 	}
 }
 
 // Req implements pager.
 func (l *login) Req(ctx context.Context, f nostr.Filter, visit func(raw []byte) error) (session.Page, error) {
+	before := l.outcome()
 	p, err := l.Session.Req(ctx, f, visit)
 	if err != nil || p.Events > 0 {
 		return p, err
 	}
-	again, err := l.wanted(ctx, p.End, p.Bytes)
+	again, err := l.wanted(ctx, p.End, p.Bytes, before)
 	if err != nil || !again {
 		return p, err
 	}
@@ -106,11 +135,12 @@ func (l *login) Req(ctx context.Context, f nostr.Filter, visit func(raw []byte) 
 
 // Count implements pager.
 func (l *login) Count(ctx context.Context, f nostr.Filter) (nostr.CountResult, session.Page, error) {
+	before := l.outcome()
 	n, p, err := l.Session.Count(ctx, f)
 	if err != nil {
 		return n, p, err
 	}
-	again, err := l.wanted(ctx, p.End, p.Bytes)
+	again, err := l.wanted(ctx, p.End, p.Bytes, before)
 	if err != nil || !again {
 		return n, p, err
 	}
@@ -119,11 +149,12 @@ func (l *login) Count(ctx context.Context, f nostr.Filter) (nostr.CountResult, s
 
 // Reconcile implements pager.
 func (l *login) Reconcile(ctx context.Context, f nostr.Filter, first []byte, step func([]byte) ([]byte, error)) (session.Reconciliation, error) {
+	before := l.outcome()
 	r, err := l.Session.Reconcile(ctx, f, first, step)
 	if err != nil || r.Rounds > 0 {
 		return r, err
 	}
-	again, err := l.wanted(ctx, r.End, r.Bytes)
+	again, err := l.wanted(ctx, r.End, r.Bytes, before)
 	if err != nil || !again {
 		return r, err
 	}
@@ -144,15 +175,19 @@ func (v *visit) opens(ctx context.Context, p *page) (bool, error) {
 // have shown it, which is not what it shows to others.
 func (v *visit) authenticated() bool {
 	l, ok := v.pager.(*login)
-	return ok && l.result == store.AuthAccepted
+	return ok && l.outcome() == store.AuthAccepted
 }
 
 // noteLogin takes over how the relay has answered to authentication.
 func (v *visit) noteLogin() {
-	if l, ok := v.pager.(*login); ok && l.result != store.AuthNone {
-		v.report.Auth = l.result
-		if v.cal.Auth != l.result {
-			v.cal.Auth, v.learned = l.result, true
+	l, ok := v.pager.(*login)
+	if !ok {
+		return
+	}
+	if result := l.outcome(); result != store.AuthNone {
+		v.report.Auth = result
+		if v.cal.Auth != result {
+			v.cal.Auth, v.learned = result, true
 		}
 	}
 }

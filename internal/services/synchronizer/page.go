@@ -255,6 +255,7 @@ func (v *visit) ask(ctx context.Context, q question) (*page, error) {
 	}
 	r := v.request(q)
 	r.send(ctx)
+	r.spend()
 	return r.receive(ctx)
 }
 
@@ -276,6 +277,9 @@ func (v *visit) askTogether(ctx context.Context, questions []question) ([]*page,
 		sending.Go(func() { r.send(ctx) })
 	}
 	sending.Wait()
+	for _, r := range requests {
+		r.spend() // whatever becomes of those before
+	}
 	pages := make([]*page, len(requests))
 	for i, r := range requests {
 		var err error
@@ -363,10 +367,15 @@ func (r *request) send(ctx context.Context) {
 	})
 }
 
+// spend counts what the request has cost.
+func (r *request) spend() {
+	r.v.spent(r.got.Bytes)
+	r.v.report.EventsReceived += int64(r.count)
+}
+
 // receive takes in how the request has ended.
 func (r *request) receive(ctx context.Context) (*page, error) {
 	v, p, q, got, limit := r.v, r.page, r.q, r.got, r.page.limit
-	v.spent(got.Bytes)
 	if r.err != nil {
 		return nil, v.local(ctx, r.err)
 	}
@@ -387,7 +396,6 @@ func (r *request) receive(ctx context.Context) (*page, error) {
 	if p.end.EOSE() || p.end.Kind == session.Closed || p.end.Lost() {
 		v.settle()
 	}
-	v.report.EventsReceived += int64(r.count)
 	v.tell(q.win)
 	switch {
 	case what == tooMany && q.complaints < maxComplaints:
