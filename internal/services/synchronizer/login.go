@@ -2,7 +2,6 @@ package synchronizer
 
 import (
 	"context"
-	"sync"
 
 	"bigbrotr/internal/core/dial"
 	"bigbrotr/internal/core/nostr"
@@ -46,27 +45,34 @@ type login struct {
 	signer session.Signer
 	spent  func(bytes int64) // counts a request that is sent again
 
-	mu     sync.Mutex // several requests may be under way
+	turn   chan struct{} // one entry: the right to the rest, as several requests may be under way
 	tried  bool
 	result store.AuthResult
 }
 
+func newLogin(s *session.Session, signer session.Signer, spent func(bytes int64)) *login {
+	return &login{Session: s, signer: signer, spent: spent, turn: make(chan struct{}, 1)}
+}
+
+func (l *login) lock() (unlock func()) {
+	l.turn <- struct{}{}
+	return func() { <-l.turn }
+}
+
 // outcome is how the relay has answered to authentication so far.
 func (l *login) outcome() store.AuthResult {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.lock()()
 	return l.result
 }
 
 // open authenticates, if that was not tried before. It reports whether the relay
 // took it.
 func (l *login) open(ctx context.Context) (bool, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.lock()()
 	return l.try(ctx)
 }
 
-// try is open for who holds the lock.
+// try is open for whose turn it is.
 func (l *login) try(ctx context.Context) (bool, error) {
 	if l.tried || l.signer == nil || l.Challenge() == "" {
 		return false, nil
@@ -93,8 +99,7 @@ func (l *login) wanted(ctx context.Context, end session.Terminal, bytes int64, b
 	if end.Cause() != dial.CauseReadAuth {
 		return false, nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.lock()()
 	told := l.result == store.AuthAccepted && before != store.AuthAccepted // another request did it
 	if !told {
 		var err error
@@ -111,8 +116,7 @@ func (l *login) wanted(ctx context.Context, end session.Terminal, bytes int64, b
 // closed notes that a relay that took our key lets us in no more than before.
 func (l *login) closed(end session.Terminal) {
 	if cause := end.Cause(); cause == dial.CauseReadAuth || end.Prefix == nostr.PrefixRestricted {
-		l.mu.Lock()
-		defer l.mu.Unlock()
+		defer l.lock()()
 		l.result = store.AuthRefused
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"bigbrotr/internal/core/config"
 	"bigbrotr/internal/core/dial"
@@ -46,6 +47,11 @@ func TestLogin(t *testing.T) {
 		{"only the private kinds are walled", simnet.Behaviour{Cap: 100, Restricted: private, PostFilter: true, Parties: true}, synchronizer.AuthEphemeral, store.AuthAccepted, "", store.HoleAuth},
 		{"hints", simnet.Behaviour{Cap: 100, Restricted: private, PostFilter: true, Parties: true, Hints: true}, synchronizer.AuthEphemeral, store.AuthAccepted, "", store.HoleAuth},
 		{"by ids", with(func(b *simnet.Behaviour) { b.Negentropy = honest }), synchronizer.AuthEphemeral, store.AuthAccepted, "", ""},
+		// Then several are under way at once on a connection that is new.
+		{"by ids, and connections are lost", with(func(b *simnet.Behaviour) {
+			b.Negentropy, b.Latency = honest, 20*time.Millisecond
+			b.Faults = []simnet.Fault{{What: simnet.Reset, When: simnet.When{Every: 5}}}
+		}), synchronizer.AuthEphemeral, store.AuthAccepted, "", ""},
 	} {
 		t.Run(tt.name, synchronizer.Bubble(func(t *testing.T) {
 			w := newWorld(t, tt.be, many(1, 500), wraps)

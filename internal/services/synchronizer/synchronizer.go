@@ -384,7 +384,7 @@ func (s *Service) visit(ctx context.Context, r store.Relay, b budget, progress f
 			}
 		}
 		if sess, ok := p.(*session.Session); ok {
-			p = &login{Session: sess, signer: signer, spent: v.spent}
+			p = newLogin(sess, signer, v.spent)
 		}
 		return p, leave, nil
 	}

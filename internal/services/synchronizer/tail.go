@@ -164,7 +164,7 @@ func (t *tail) follow(ctx context.Context) (dial.Cause, error) {
 	t.mu.Unlock()
 
 	var cause dial.Cause
-	who := &login{Session: sess, signer: s.cfg.signer()}
+	who := newLogin(sess, s.cfg.signer(), nil)
 	for _, limit := range tailLimits {
 		cause, err = t.subscribe(ctx, until, sess, limit)
 		if since, _ := t.life(); since == 0 && cause == dial.CauseReadAuth && err == nil {
