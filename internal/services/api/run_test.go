@@ -18,22 +18,37 @@ import (
 	"bigbrotr/internal/services/api"
 )
 
-// held is a store whose figures are given out only when the test lets them.
+// held is a store whose figures and events are given out only when the test lets
+// them.
 type held struct {
 	api.Store
 	once  sync.Once
-	asked chan struct{} // closed by the first question
+	asked chan struct{} // closed by the first question about events, which nobody asks but clients
 	give  chan struct{} // closed by the test
 }
 
-func (h *held) Totals(ctx context.Context, now int64) (store.Totals, error) {
-	h.once.Do(func() { close(h.asked) })
+func (h *held) wait(ctx context.Context) error {
 	select {
 	case <-h.give:
+		return nil
 	case <-ctx.Done():
-		return store.Totals{}, ctx.Err()
+		return ctx.Err()
+	}
+}
+
+func (h *held) Totals(ctx context.Context, now int64) (store.Totals, error) {
+	if err := h.wait(ctx); err != nil {
+		return store.Totals{}, err
 	}
 	return h.Store.Totals(ctx, now)
+}
+
+func (h *held) Events(ctx context.Context, q store.EventQuery) ([]store.Stored, store.Cursor, error) {
+	h.once.Do(func() { close(h.asked) })
+	if err := h.wait(ctx); err != nil {
+		return nil, "", err
+	}
+	return h.Store.Events(ctx, q)
 }
 
 // running is an api run by a runner, as app does it.
@@ -111,7 +126,7 @@ func TestStop(t *testing.T) {
 	if a := within(t, "an answer", r.get("/healthz")); a.status != http.StatusOK {
 		t.Fatalf("/healthz: %+v", a)
 	}
-	inHand := r.get("/api/v1/stats")
+	inHand := r.get("/api/v1/events")
 	within(t, "the question", r.store.asked)
 	r.stop()
 	// The listener is closed soon after.
@@ -133,7 +148,7 @@ func TestStop(t *testing.T) {
 	case <-time.After(200 * time.Millisecond): // in which it would have
 	}
 	close(r.store.give)
-	if a := within(t, "the answer in hand", inHand); a.status != http.StatusOK || !strings.Contains(a.body, `"events":0`) {
+	if a := within(t, "the answer in hand", inHand); a.status != http.StatusOK || !strings.Contains(a.body, `"events":[]`) {
 		t.Errorf("in hand: %+v", a)
 	}
 	if err := within(t, "the end", r.ended); err != nil {
@@ -145,7 +160,7 @@ func TestStop(t *testing.T) {
 // hold up the end, and that its client is told rather than left hanging.
 func TestStopCut(t *testing.T) {
 	r := run(t, 50*time.Millisecond)
-	inHand := r.get("/api/v1/stats")
+	inHand := r.get("/api/v1/events")
 	within(t, "the question", r.store.asked)
 	r.stop()
 	if err := within(t, "the end", r.ended); err != nil {
