@@ -177,10 +177,18 @@ var columns = map[string]func(*Relay) value{
 	"last_up":    func(r *Relay) value { return value{Number: float64(r.LastUp)} },
 	"checked":    func(r *Relay) value { return value{Number: float64(r.CheckedAt)} },
 
-	// What has brought nothing new is not cheap.
-	"bytes_per_new":    func(r *Relay) value { return value{Number: float64(r.Cost.Bytes) / float64(max(1, r.Cost.New))} },
-	"requests_per_new": func(r *Relay) value { return value{Number: float64(r.Cost.Requests) / float64(max(1, r.Cost.New))} },
+	"bytes_per_new":    func(r *Relay) value { return value{Number: perNew(&r.Cost, r.Cost.Bytes)} },
+	"requests_per_new": func(r *Relay) value { return value{Number: perNew(&r.Cost, r.Cost.Requests)} },
 	"duplicates":       func(r *Relay) value { return value{Number: r.Cost.Duplicates} },
+}
+
+// perNew is what orders relays by what a new event costs: what has brought nothing
+// new is not cheap, and what was never read comes last.
+func perNew(c *Cost, spent int64) float64 {
+	if c.Since == 0 {
+		return math.MaxFloat64
+	}
+	return float64(spent) / float64(max(1, c.New))
 }
 
 // states are in the order of health.

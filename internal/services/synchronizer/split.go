@@ -75,50 +75,57 @@ func (w *walk) whole(ctx context.Context, win store.Interval) (*page, error) {
 	return nil, nil
 }
 
-// halve finishes the window of p.
+// halve finishes the window of p: the newer half, then the older one in its place,
+// which may be little smaller where a relay gives few events.
 func (w *walk) halve(ctx context.Context, p *page) error {
+	for p != nil {
+		newer, older, err := w.cut(ctx, p)
+		if err != nil {
+			return err
+		}
+		if newer != nil {
+			if err := w.halve(ctx, newer); err != nil {
+				return err
+			}
+		}
+		p = older
+	}
+	return nil
+}
+
+// cut finishes the window of p, or returns the pages of its halves, as far as they
+// are not finished.
+func (w *walk) cut(ctx context.Context, p *page) (newer, older *page, err error) {
 	v, win := w.v, p.win
 	if win.Lo == win.Hi || win.Hi <= 1 {
 		if (p.full() || w.fills(p)) && !v.tiny(p) || p.flood {
-			return w.dense(ctx, win, p)
+			return nil, nil, w.dense(ctx, win, p)
 		}
-		return w.finished(ctx, p)
+		return nil, nil, w.finished(ctx, p)
 	}
 	mid := middle(p)
-	newer, err := w.whole(ctx, store.Interval{Lo: mid + 1, Hi: win.Hi})
-	if err != nil {
-		return err
+	if newer, err = w.whole(ctx, store.Interval{Lo: mid + 1, Hi: win.Hi}); err != nil {
+		return nil, nil, err
 	}
-	older, err := w.whole(ctx, store.Interval{Lo: win.Lo, Hi: mid})
-	if err != nil {
-		return err
+	if older, err = w.whole(ctx, store.Interval{Lo: win.Lo, Hi: mid}); err != nil {
+		return nil, nil, err
 	}
-	cut := p.frames() >= smallestLimit && (p.full() || w.fills(p)) // no relay gives fewer in a page
-	if newer != nil && older != nil && p.clean() && !cut && sameIDs(p, newer, older) {
-		return w.finished(ctx, p, newer.from, older.from)
+	capped := p.frames() >= smallestLimit && (p.full() || w.fills(p)) // no relay gives fewer in a page
+	if newer != nil && older != nil && p.clean() && !capped && sameIDs(p, newer, older) {
+		return nil, nil, w.finished(ctx, p, newer.from, older.from)
 	}
 	if newer != nil && older != nil && p.clean() && w.short(p) && w.tests < maxTests && !w.hides() && (newer.adds(win, p.all()) || older.adds(win, p.all())) {
 		// The whole was no full page, and its halves hold more.
 		w.tests++
 		again, err := w.whole(ctx, win)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		if again != nil && again.frames() <= p.frames() && !w.listed {
 			v.hidesEvents()
 		}
 	}
-	// Only the ids of the pages on the way down are held: 500 on each of at most
-	// 63 levels.
-	for _, half := range []*page{newer, older} {
-		if half == nil {
-			continue
-		}
-		if err := w.halve(ctx, half); err != nil {
-			return err
-		}
-	}
-	return nil
+	return newer, older, nil
 }
 
 // finished claims a window that was had completely, unless a COUNT knows more.

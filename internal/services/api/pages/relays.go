@@ -88,7 +88,7 @@ var completenessColumns = []column{
 	{Name: "Weakest proof", Sort: "level", Class: "middle", Falling: true},
 	{Name: "Gaps", Sort: "gaps", Class: "n middle", Falling: true},
 	{Name: "Holes", Sort: "holes", Class: "n middle", Falling: true},
-	{Name: "Held", Note: "of the ids it names", Sort: "withheld", Class: "n wide", Falling: true},
+	{Name: "Held", Note: "of the ids it names", Class: "n wide"},
 	{Name: "As of", Sort: "as_of", Class: "n wide"},
 	{Name: "Cost", Note: "of a new event", Sort: "bytes_per_new", Class: "n wide", Falling: true},
 }

@@ -19,7 +19,7 @@ import (
 func (a *API) relayRoutes(api huma.API) {
 	const relays, one = prefix + "/relays", prefix + "/relays/{url}"
 	huma.Get(api, relays, a.getRelays, describe("relays", "relays", "Relays with state, health, place and coverage",
-		"Of every condition that is given, all must be met. Sorted by what sort says, then by ascending URL. Some seconds old."))
+		"Of every condition that is given, all must be met. Sorted by what sort says, then by ascending URL. Some seconds old; of many relays up to two minutes when nobody asked before."))
 	huma.Get(api, one, a.getRelay, describe("relay", "relays", "All that is known of a relay",
 		"With the newest result of every probe, what other monitors say of it beside ours (NIP-66), how it is read, and how ids stand at it.", http.StatusNotFound))
 	huma.Get(api, one+"/checks", a.getChecks, describe("relay-checks", "relays", "Results of a probe over time",
