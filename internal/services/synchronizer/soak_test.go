@@ -35,8 +35,7 @@ import (
 //
 // SOAK is the number of networks, SOAK_SEED the seed of the first one. A seed
 // makes the same network and the same plan; who comes first is left to chance.
-// Networks that nobody has seen are for make soak: a test that fails should fail
-// because of what was changed.
+// CI and make soak draw networks that nobody has seen.
 func TestSoak(t *testing.T) {
 	networks := number(t, "SOAK", 100)
 	seed := number(t, "SOAK_SEED", 1)

@@ -1,4 +1,4 @@
-package face
+package face_test
 
 import (
 	"crypto/sha256"
@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"bigbrotr/internal/core/nostr"
 	"bigbrotr/internal/core/store"
 	"bigbrotr/internal/core/store/sqlite"
+	"bigbrotr/internal/services/api/face"
 )
 
 // TestRenew makes sets of old ones while events of every kind come, replace others,
@@ -27,7 +27,7 @@ import (
 func TestRenew(t *testing.T) { synctest.Test(t, testRenew) }
 
 // faceOf returns the face of an archive that the caller has to close.
-func faceOf(t testing.TB) (*Face, *sqlite.DB) {
+func faceOf(t testing.TB) (*face.Face, *sqlite.DB) {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), sqlite.Options{})
 	if err != nil {
@@ -36,7 +36,7 @@ func faceOf(t testing.TB) (*Face, *sqlite.DB) {
 	if _, err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return New(DefaultConfig(), db, 10*time.Second, "v0-test", nil, slog.New(slog.DiscardHandler)), db
+	return face.New(face.DefaultConfig(), db, 10*time.Second, "v0-test", nil, slog.New(slog.DiscardHandler)), db
 }
 
 func testRenew(t *testing.T) {
@@ -85,30 +85,26 @@ func testRenew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	list := func(s *set) []nostr.Ref { return slices.Collect(s.items.All()) }
 	filters := []nostr.Filter{{}, {Kinds: []nostr.Kind{0, 30023}}, {Kinds: []nostr.Kind{1, 4, 5}, Since: new(int64(1_700_000_050))}}
-	olds := make([]*set, len(filters))
+	olds := make([]*face.Set, len(filters))
 	left, added := 0, 0
 	come(60)
 	for round := range 40 {
 		for i, filter := range filters {
-			whole := &set{}
-			if err := f.makeSet(t.Context(), whole, nil, filter); err != nil {
-				t.Fatal(err)
-			}
+			whole, err := f.MakeSet(t.Context(), filter)
+			must(t, err)
 			if olds[i] == nil {
 				olds[i] = whole
 				continue
 			}
-			renewed := &set{}
-			if err := f.renew(t.Context(), renewed, olds[i], filter); err != nil {
-				t.Fatal(err)
-			}
-			want := list(whole)
-			if diff := cmp.Diff(want, list(renewed)); diff != "" {
+			before := olds[i].Refs()
+			renewed, err := f.Renew(t.Context(), olds[i], filter)
+			must(t, err)
+			want := whole.Refs()
+			if diff := cmp.Diff(want, renewed.Refs()); diff != "" {
 				t.Fatalf("round %d, %s (-whole +renewed):\n%s", round, filter.AppendJSON(nil), diff)
 			}
-			for _, r := range list(olds[i]) {
+			for _, r := range before {
 				if !slices.Contains(want, r) {
 					left++
 				}
@@ -124,25 +120,19 @@ func testRenew(t *testing.T) {
 	}
 
 	// Who asks later is given a set that was made of the one before.
-	before := f.sets.ids
-	first, err := f.setOf(t.Context(), filters[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.sets.release(first)
-	whole := first.base.whole
+	before := f.Accounted()
+	first, err := f.AskFor(t.Context(), filters[0])
+	must(t, err)
+	whole := first.Whole()
 	come(5)
-	time.Sleep(setFresh)
-	second, err := f.setOf(t.Context(), filters[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.sets.release(second)
-	if second == first || first.base != nil || second.base.whole != whole {
+	time.Sleep(face.SetFresh)
+	second, err := f.AskFor(t.Context(), filters[0])
+	must(t, err)
+	if second == first || !first.Whole().IsZero() || second.Whole() != whole {
 		t.Error("a set was read as a whole that could be renewed")
 	}
-	if n := int64(second.items.Len()); f.sets.ids-before != n {
-		t.Errorf("%d ids are accounted for, %d held", f.sets.ids-before, n)
+	if n := int64(len(second.Refs())); f.Accounted()-before != n {
+		t.Errorf("%d ids are accounted for, %d held", f.Accounted()-before, n)
 	}
 
 	// What cannot be told, and what has been for long, is read as a whole.
@@ -150,17 +140,17 @@ func testRenew(t *testing.T) {
 	if _, err := db.SaveBatch(t.Context(), store.Batch{Events: []nostr.Event{vanish}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.renew(t.Context(), &set{}, olds[0], filters[0]); !errors.Is(err, errWhole) {
+	if _, err := f.Renew(t.Context(), olds[0], filters[0]); !errors.Is(err, face.ErrWhole) {
 		t.Errorf("after an author has vanished: %v", err)
 	}
-	if err := f.renew(t.Context(), &set{}, olds[0], filters[0]); !errors.Is(err, errWhole) {
+	if _, err := f.Renew(t.Context(), olds[0], filters[0]); !errors.Is(err, face.ErrWhole) {
 		t.Errorf("of a set that was renewed already: %v", err)
 	}
-	time.Sleep(setWhole)
-	if err := f.renew(t.Context(), &set{}, olds[1], filters[1]); !errors.Is(err, errWhole) {
-		t.Errorf("after %v: %v", setWhole, err)
+	time.Sleep(face.SetWhole)
+	if _, err := f.Renew(t.Context(), olds[1], filters[1]); !errors.Is(err, face.ErrWhole) {
+		t.Errorf("after %v: %v", face.SetWhole, err)
 	}
-	for i := range maxRenewed/5000 + 1 {
+	for i := range face.MaxRenewed/5000 + 1 {
 		var batch store.Batch
 		for n := range 5000 {
 			e := nostr.Event{CreatedAt: 1_700_000_300, Kind: 1, Content: fmt.Sprint(i, n)}
@@ -171,9 +161,9 @@ func testRenew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fresh := &set{base: newBase(""), items: olds[2].items}
-	if err := f.renew(t.Context(), &set{}, fresh, filters[2]); !errors.Is(err, errWhole) {
-		t.Errorf("after more than %d events: %v", maxRenewed, err)
+	fresh := olds[2].Beginning()
+	if _, err := f.Renew(t.Context(), fresh, filters[2]); !errors.Is(err, face.ErrWhole) {
+		t.Errorf("after more than %d events: %v", face.MaxRenewed, err)
 	}
 }
 
@@ -202,30 +192,18 @@ func BenchmarkRenew(b *testing.B) {
 	come(size)
 	var whole, renewed time.Duration
 	for b.Loop() {
-		one, next := &set{}, &set{}
-		begin := ProcessorTime()
-		if err := f.makeSet(b.Context(), one, nil, nostr.Filter{}); err != nil {
-			b.Fatal(err)
-		}
-		whole += ProcessorTime() - begin
+		begin := cpu()
+		one, err := f.MakeSet(b.Context(), nostr.Filter{})
+		must(b, err)
+		whole += cpu() - begin
 		come(1000)
-		begin = ProcessorTime()
-		if err := f.renew(b.Context(), next, one, nostr.Filter{}); err != nil {
-			b.Fatal(err)
-		}
-		renewed += ProcessorTime() - begin
-		b.ReportMetric(float64(next.items.Len()), "ids")
+		begin = cpu()
+		next, err := f.Renew(b.Context(), one, nostr.Filter{})
+		must(b, err)
+		renewed += cpu() - begin
+		b.ReportMetric(float64(len(next.Refs())), "ids")
 	}
 	b.ReportMetric(whole.Seconds()*1000/float64(b.N), "whole_cpu_ms")
 	b.ReportMetric(renewed.Seconds()*1000/float64(b.N), "renewed_cpu_ms")
 	b.ReportMetric(0, "ns/op")
-}
-
-// ProcessorTime is that of the process so far.
-func ProcessorTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
