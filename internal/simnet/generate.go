@@ -184,7 +184,7 @@ func (g *generator) write(e *nostr.Event, i int) nostr.SecretKey {
 	if g.quotes[i] >= 0 {
 		return author // the final id follows from a signature that does not exist yet
 	}
-	g.made = append(g.made, nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt})
+	g.made = append(g.made, e.Ref())
 	g.makers = append(g.makers, e.PubKey)
 	g.targets = append(g.targets, i)
 	return author

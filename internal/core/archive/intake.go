@@ -150,7 +150,7 @@ func (it *item) scan() {
 		it.unread(err)
 		return
 	}
-	it.finding.Ref = nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt}
+	it.finding.Ref = e.Ref()
 }
 
 func (it *item) unread(err error) {

@@ -70,6 +70,9 @@ type Event struct {
 	Sig       Sig
 }
 
+// Ref returns the id of the event and when it was made.
+func (e *Event) Ref() Ref { return Ref{ID: e.ID, CreatedAt: e.CreatedAt} }
+
 // Ref is what an id scan learns of an event without parsing it.
 type Ref struct {
 	ID        ID

@@ -29,11 +29,8 @@ func DeletionHashes(e *nostr.Event) []int64 {
 		if t[0] == "e" {
 			continue
 		}
-		number, rest, _ := strings.Cut(t[1], ":")
-		kind, err := strconv.ParseInt(number, 10, 64)
-		d, own := strings.CutPrefix(rest, e.PubKey.String()+":")
-		if err == nil && own && t[1] == Address(nostr.Kind(kind), e.PubKey, d) {
-			hashes = append(hashes, AddressHash(nostr.Kind(kind), TagHash("d", d)))
+		if kind, d, own := OwnAddress(t[1], e.PubKey); own {
+			hashes = append(hashes, AddressHash(kind, TagHash("d", d)))
 		}
 	}
 	return hashes
@@ -78,6 +75,16 @@ func (d Deletion) AskedFor(author nostr.PubKey, request *Record) bool {
 // Address is how a tags write where versions of an event are (NIP-01).
 func Address(kind nostr.Kind, author nostr.PubKey, d string) string {
 	return strconv.FormatInt(int64(kind), 10) + ":" + author.String() + ":" + d
+}
+
+// OwnAddress takes an address apart; false for one that is of another author, or not
+// written as Address does.
+func OwnAddress(text string, author nostr.PubKey) (kind nostr.Kind, d string, own bool) {
+	number, rest, _ := strings.Cut(text, ":")
+	n, err := strconv.ParseInt(number, 10, 64)
+	d, own = strings.CutPrefix(rest, author.String()+":")
+	kind = nostr.Kind(n)
+	return kind, d, err == nil && own && text == Address(kind, author, d)
 }
 
 // AddressHash is the address of an event by its kind and the hash of its d tag.

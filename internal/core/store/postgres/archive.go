@@ -214,7 +214,7 @@ func (s *saving) reject(e *nostr.Event) {
 }
 
 func (s *saving) bar(e *nostr.Event) {
-	s.out = append(s.out, nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt})
+	s.out = append(s.out, e.Ref())
 }
 
 // order puts refused events into the order of the batch.

@@ -33,7 +33,7 @@ func (db *DB) Superseded(ctx context.Context, events []store.Stored) (superseded
 		}
 		for i, p := range lines {
 			e := &events[i].Event
-			superseded[i] = newest.Supersedes(p, nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt})
+			superseded[i] = newest.Supersedes(p, e.Ref())
 		}
 		return nil
 	})

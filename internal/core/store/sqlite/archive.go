@@ -245,7 +245,7 @@ func (s *saving) events(ctx context.Context) error {
 }
 
 func (s *saving) bar(e *nostr.Event) {
-	s.barred = append(s.barred, nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt})
+	s.barred = append(s.barred, e.Ref())
 }
 
 // addEvent returns 0 when the event is there already.

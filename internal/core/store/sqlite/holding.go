@@ -190,7 +190,7 @@ func (s *saving) freshSightings() error {
 		return nil
 	}
 	for i, e := range s.created {
-		if err := s.had(s.fresh[i], nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt}); err != nil {
+		if err := s.had(s.fresh[i], e.Ref()); err != nil {
 			return err
 		}
 	}

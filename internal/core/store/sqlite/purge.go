@@ -179,7 +179,7 @@ func (w *writer) purgeEvent(s *store.Record, sums *store.Sums, counted int64, wa
 		return err
 	}
 	for _, relay := range have {
-		if err := w.keepRefused(relay, seq, nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt}, tallies); err != nil {
+		if err := w.keepRefused(relay, seq, e.Ref(), tallies); err != nil {
 			return err
 		}
 	}

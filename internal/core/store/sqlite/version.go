@@ -64,7 +64,7 @@ func (db *DB) Superseded(ctx context.Context, events []store.Stored) ([]bool, er
 			}
 			for i, l := range lines {
 				e := &events[i].Event
-				superseded[i] = newest.Supersedes(l, nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt})
+				superseded[i] = newest.Supersedes(l, e.Ref())
 			}
 			return nil
 		})
@@ -159,7 +159,7 @@ func (c *conn) newestOf(ctx context.Context, events []store.Stored, lines map[in
 				return false
 			}
 			if l, ok := store.LineOf(&s); ok {
-				newest.Add(l, nostr.Ref{ID: s.Event.ID, CreatedAt: s.Event.CreatedAt})
+				newest.Add(l, s.Event.Ref())
 			}
 			return true
 		}, sqlVersions, args...)
@@ -196,7 +196,7 @@ func (c *conn) byD(ctx context.Context, h int64, g *group, newest store.Newest) 
 				return false
 			}
 			if p, ok := store.LineOf(&s); ok && p == l {
-				newest.Add(l, nostr.Ref{ID: s.Event.ID, CreatedAt: s.Event.CreatedAt})
+				newest.Add(l, s.Event.Ref())
 				found, at = true, s.Event.CreatedAt
 			}
 			looked++

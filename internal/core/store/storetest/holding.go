@@ -483,7 +483,7 @@ func testHoldingModel(t *testing.T, f *fixture) {
 					rt.Fatalf("event %d stands %d as %d, want %d, archived %t", i, h.Hold, h.Seq, expect, archived[pool[i].ID])
 				}
 				if s.set() {
-					want = append(want, nostr.Ref{ID: pool[i].ID, CreatedAt: pool[i].CreatedAt})
+					want = append(want, pool[i].Ref())
 				}
 			}
 			f.equal("held", sortedRefs(want), f.held(r, always))

@@ -234,7 +234,7 @@ func ids(events ...nostr.Event) []nostr.ID {
 func refs(events ...nostr.Event) []nostr.Ref {
 	list := make([]nostr.Ref, len(events))
 	for i := range events {
-		list[i] = nostr.Ref{ID: events[i].ID, CreatedAt: events[i].CreatedAt}
+		list[i] = events[i].Ref()
 	}
 	return list
 }

@@ -268,11 +268,12 @@ func (f *feed) deliver(ctx context.Context, batch []fresh) error {
 		return nil
 	}
 	var behind []*client
-	query := store.EventQuery{Public: true, Limit: len(batch), Now: time.Now().Unix()}
+	query := store.EventQuery{Public: true, Now: time.Now().Unix()}
+	ids := make([]nostr.ID, 0, len(batch))
 	waiting := make(map[nostr.ID][]*subscription, len(batch))
 	for i := range batch {
 		id := batch[i].record.Event.ID
-		query.Filter.IDs = append(query.Filter.IDs, id)
+		ids = append(ids, id)
 		waiting[id] = batch[i].subs
 		for _, s := range batch[i].subs {
 			for _, reader := range s.client.authenticated() {
@@ -282,26 +283,14 @@ func (f *feed) deliver(ctx context.Context, batch []fresh) error {
 			}
 		}
 	}
-	for more := true; more; more = query.After != "" {
-		page, next, err := f.store.Events(ctx, query)
-		if err != nil {
-			return err
-		}
-		superseded, err := f.store.Superseded(ctx, page)
-		if err != nil {
-			return err
-		}
-		query.After = next
-		for i := range page {
-			if superseded[i] || page[i].IndexOnly {
-				continue
-			}
-			for _, s := range waiting[page[i].Event.ID] {
-				if s.client.deliver(ctx, s, &page[i]) && !slices.Contains(behind, s.client) {
-					behind = append(behind, s.client)
-				}
+	if err := judge(ctx, f.store, query, ids, func(e *store.Stored) {
+		for _, s := range waiting[e.Event.ID] {
+			if s.client.deliver(ctx, s, e) && !slices.Contains(behind, s.client) {
+				behind = append(behind, s.client)
 			}
 		}
+	}); err != nil {
+		return err
 	}
 	wait(ctx, behind)
 	return nil

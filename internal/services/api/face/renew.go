@@ -7,8 +7,6 @@ import (
 	"errors"
 	"hash/maphash"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"bigbrotr/internal/core/nostr"
@@ -25,8 +23,6 @@ const (
 	// maxRenewed is how many new events are looked at one by one. With more, a set
 	// is sooner read as a whole.
 	maxRenewed = 20_000
-	// judged is how many of them are judged at once.
-	judged = 400
 )
 
 // base is what makes one set out of another by what has been archived meanwhile.
@@ -55,18 +51,16 @@ var lineSeed = maphash.MakeSeed()
 // add takes in an event of the set.
 func (b *base) add(e *nostr.Event) {
 	if line, ok := store.LineOf(&store.Record{Stored: store.Stored{Event: *e}}); ok {
-		b.lines[maphash.Comparable(lineSeed, line)] = ref(e)
+		b.lines[maphash.Comparable(lineSeed, line)] = e.Ref()
 	}
 	b.expires(e)
 }
 
 func (b *base) expires(e *nostr.Event) {
 	if at, ok := store.Expiry(e); ok {
-		b.expiring = append(b.expiring, expiring{at, ref(e)})
+		b.expiring = append(b.expiring, expiring{at, e.Ref()})
 	}
 }
-
-func ref(e *nostr.Event) nostr.Ref { return nostr.Ref{ID: e.ID, CreatedAt: e.CreatedAt} }
 
 // errWhole says that a set has to be read as a whole.
 var errWhole = errors.New("the set is to be read as a whole")
@@ -100,14 +94,15 @@ func (f *Face) renew(ctx context.Context, s, old *set, filter nostr.Filter) erro
 		}
 		r.at = e.Cursor
 	}
+	query := store.EventQuery{Filter: filter, Public: true, Now: now}
 	var added []nostr.Ref
-	if err := f.judge(ctx, filter, r.news, func(e *nostr.Event) {
-		added = append(added, ref(e))
-		r.expires(e)
+	if err := judge(ctx, f.store, query, r.news, func(s *store.Stored) {
+		added = append(added, s.Event.Ref())
+		r.expires(&s.Event)
 	}); err != nil {
 		return err
 	}
-	if err := f.deletions(ctx, filter, &r); err != nil {
+	if err := f.deletions(ctx, query, &r); err != nil {
 		return err
 	}
 	r.expiring = slices.DeleteFunc(r.expiring, func(e expiring) bool {
@@ -138,12 +133,12 @@ func (r *renewal) take(s *store.Stored) bool {
 	if line, ok := store.LineOf(&store.Record{Stored: *s}); ok {
 		key := maphash.Comparable(lineSeed, line)
 		held, found := r.lines[key]
-		newest := store.Newest{line: ref(e)}
+		newest := store.Newest{line: e.Ref()}
 		switch {
 		case !found:
-			r.lines[key] = ref(e)
+			r.lines[key] = e.Ref()
 		case newest.Supersedes(line, held):
-			r.lines[key] = ref(e)
+			r.lines[key] = e.Ref()
 			r.left = append(r.left, held)
 		}
 	}
@@ -160,7 +155,15 @@ func (r *renewal) take(s *store.Stored) bool {
 				r.asked = append(r.asked, id)
 			}
 		case "a":
-			if held, ok := r.lines[maphash.Comparable(lineSeed, lineAt(t[1], e.PubKey))]; ok {
+			kind, d, own := store.OwnAddress(t[1], e.PubKey)
+			if !own {
+				continue
+			}
+			line := store.Line{Author: e.PubKey, Kind: kind}
+			if kind.IsAddressable() {
+				line.D = store.TagHash("d", d)
+			}
+			if held, ok := r.lines[maphash.Comparable(lineSeed, line)]; ok {
 				r.asked = append(r.asked, held.ID)
 			}
 		}
@@ -168,70 +171,20 @@ func (r *renewal) take(s *store.Stored) bool {
 	return true
 }
 
-// lineAt returns the line of an address, as far as it is the author's own.
-func lineAt(address string, author nostr.PubKey) store.Line {
-	number, rest, _ := strings.Cut(address, ":")
-	kind, err := strconv.ParseInt(number, 10, 64)
-	d, own := strings.CutPrefix(rest, author.String()+":")
-	if err != nil || !own {
-		return store.Line{}
-	}
-	line := store.Line{Author: author, Kind: nostr.Kind(kind)}
-	if line.Kind.IsAddressable() {
-		line.D = store.TagHash("d", d)
-	}
-	return line
-}
-
 // deletions notes which of those that were asked to be deleted are gone.
-func (f *Face) deletions(ctx context.Context, filter nostr.Filter, r *renewal) error {
+func (f *Face) deletions(ctx context.Context, query store.EventQuery, r *renewal) error {
 	served := make(map[nostr.ID]bool, len(r.asked))
-	if err := f.judge(ctx, filter, r.asked, func(e *nostr.Event) { served[e.ID] = true }); err != nil {
+	if err := judge(ctx, f.store, query, r.asked, func(s *store.Stored) { served[s.Event.ID] = true }); err != nil {
 		return err
 	}
-	return f.each(ctx, store.EventQuery{}, r.asked, func(page []store.Stored) error {
+	return each(ctx, f.store, store.EventQuery{}, r.asked, func(page []store.Stored) error {
 		for i := range page {
 			if e := &page[i].Event; !served[e.ID] {
-				r.left = append(r.left, ref(e))
+				r.left = append(r.left, e.Ref())
 			}
 		}
 		return nil
 	})
-}
-
-// judge visits those of some events that match a filter and are served.
-func (f *Face) judge(ctx context.Context, filter nostr.Filter, ids []nostr.ID, visit func(*nostr.Event)) error {
-	q := store.EventQuery{Filter: filter, Public: true, Now: time.Now().Unix()}
-	return f.each(ctx, q, ids, func(page []store.Stored) error {
-		superseded, err := f.store.Superseded(ctx, page)
-		if err != nil {
-			return err
-		}
-		for i := range page {
-			if !superseded[i] && !page[i].IndexOnly {
-				visit(&page[i].Event)
-			}
-		}
-		return nil
-	})
-}
-
-// each reads events by their ids.
-func (f *Face) each(ctx context.Context, q store.EventQuery, ids []nostr.ID, visit func([]store.Stored) error) error {
-	for part := range slices.Chunk(ids, judged) {
-		q.Filter.IDs, q.Limit, q.After = part, judged, ""
-		for more := true; more; more = q.After != "" {
-			page, next, err := f.store.Events(ctx, q)
-			if err != nil {
-				return err
-			}
-			if err := visit(page); err != nil {
-				return err
-			}
-			q.After = next
-		}
-	}
-	return nil
 }
 
 // merge returns the items of a set with what was added and without what has left,

@@ -202,3 +202,40 @@ func (s *served) close() {
 		s.release(l)
 	}
 }
+
+// judged is how many events are asked for by their ids at once.
+const judged = 400
+
+// judge visits those of some events that a query finds and that are served.
+func judge(ctx context.Context, st Store, q store.EventQuery, ids []nostr.ID, visit func(*store.Stored)) error {
+	return each(ctx, st, q, ids, func(page []store.Stored) error {
+		superseded, err := st.Superseded(ctx, page)
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			if !superseded[i] && !page[i].IndexOnly {
+				visit(&page[i])
+			}
+		}
+		return nil
+	})
+}
+
+// each reads those of some events that a query finds.
+func each(ctx context.Context, st Store, q store.EventQuery, ids []nostr.ID, visit func([]store.Stored) error) error {
+	for part := range slices.Chunk(ids, judged) {
+		q.Filter.IDs, q.Limit, q.After = part, judged, ""
+		for more := true; more; more = q.After != "" {
+			page, next, err := st.Events(ctx, q)
+			if err != nil {
+				return err
+			}
+			if err := visit(page); err != nil {
+				return err
+			}
+			q.After = next
+		}
+	}
+	return nil
+}

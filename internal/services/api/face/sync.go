@@ -210,7 +210,7 @@ func (f *Face) makeSet(ctx context.Context, s, old *set, filter nostr.Filter) er
 		if len(refs)%setStep == 0 && !f.sets.grow(s, setStep) {
 			return errBusy
 		}
-		refs = append(refs, ref(&e.Event))
+		refs = append(refs, e.Event.Ref())
 		base.add(&e.Event)
 	}
 }
